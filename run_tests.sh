@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Makes the test environment and runs the suites with stestr.
+#
+#   ./run_tests.sh                 unit and functional tests, style
+#   ./run_tests.sh REGEX           only tests whose name matches
+#   ./run_tests.sh --unit          no Cassandra, no Java
+#
+# LUC_TEST_CASSANDRA=host:port names a running Cassandra to use instead of
+# the one that the tests start.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+started=$SECONDS
+say() { printf '[%4ds] %s\n' $((SECONDS - started)) "$*"; }
+die() { printf 'run_tests.sh: %s\n' "$*" >&2; exit 1; }
+
+unit_only=0
+style=1
+regex=()
+for arg in "$@"; do
+    case $arg in
+    --unit) unit_only=1 ;;
+    --no-style) style=0 ;;
+    -h|--help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -*) die "unknown option $arg (see --help)" ;;
+    *) regex+=("$arg"); style=0 ;;
+    esac
+done
+
+apt_install() {
+    [ "$(id -u)" = 0 ] || die "packages are missing ($*): run as root," \
+        "or install them: apt-get install $*"
+    say "installing packages: $*"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get -qq update >/dev/null || die "apt-get update failed"
+    apt-get -qq install -y --no-install-recommends "$@" >/dev/null \
+        || die "apt-get install $* failed"
+}
+
+need=()
+python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+    || die "Python 3.11 or newer is needed (python3 --version)"
+python3 -c 'import ensurepip, venv' 2>/dev/null || need+=(python3-venv)
+if [ $unit_only = 0 ] && [ -z "${LUC_TEST_CASSANDRA:-}" ]; then
+    command -v java >/dev/null || need+=(openjdk-17-jre-headless)
+    command -v mvn >/dev/null || need+=(maven)
+fi
+[ ${#need[@]} = 0 ] || apt_install "${need[@]}"
+
+venv=${LUC_TEST_VENV:-.venv}
+stamp=$venv/.luc-requirements
+wanted=$(cat requirements.txt test-requirements.txt setup.cfg tools/style.txt \
+    | sha256sum)
+if [ ! -x "$venv/bin/python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]
+then
+    say "making the virtual environment $venv"
+    python3 -m venv "$venv" || die "python3 -m venv $venv failed"
+    "$venv/bin/pip" install -q --disable-pip-version-check \
+        -r requirements.txt -r test-requirements.txt -r tools/style.txt \
+        || die "pip install failed (is PyPI reachable?)"
+    "$venv/bin/pip" install -q --disable-pip-version-check -e . \
+        || die "pip install -e . failed"
+    printf '%s\n' "$wanted" >"$stamp"
+fi
+PATH=$PWD/$venv/bin:$PATH
+export PATH
+
+failed=0
+if [ $style = 1 ]; then
+    say "style and types (tools/pep8.sh)"
+    tools/pep8.sh || { failed=1; say "style: FAILED"; }
+fi
+
+suites=(unit)
+[ $unit_only = 1 ] || suites+=(functional)
+for suite in "${suites[@]}"; do
+    say "tests/$suite"
+    stestr --test-path "./tests/$suite" run --concurrency \
+        "${LUC_TEST_CONCURRENCY:-2}" ${regex[@]+"${regex[@]}"} || failed=1
+    python -m tests.summary "$suite" >>"$venv/.luc-summary.$$"
+done
+python -m luc_drivers.testing.cassandra stop --shared >/dev/null 2>&1 || true
+
+say "done"
+python -m tests.summary --total "$venv/.luc-summary.$$"
+rm -f "$venv/.luc-summary.$$"
+exit $failed

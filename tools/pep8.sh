@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Style and type checks: what `tox -e pep8` runs.
+set -eu
+cd "$(dirname "$0")/.."
+ruff check .
+flake8 luc_drivers tests
+mapfile -t scripts < <(git ls-files '*.sh' run_tests.sh .ci/run \
+    'devstack/settings' 'devstack/lib/*' 'devstack/plugin.sh' | sort -u)
+bashate -iE006 -eE005,E042 "${scripts[@]}"
+shellcheck -s bash -S error "${scripts[@]}"
+mypy
