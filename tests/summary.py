@@ -24,27 +24,30 @@ import subunit
 import testtools
 
 
-def last_run() -> tuple[int, int, int]:
-    """Return (passed, failed, skipped) of stestr's last run."""
+def results(folder: str = '.') -> dict[str, str]:
+    """Return {test id: subunit status} of stestr's last run in a folder."""
     stream = subprocess.run(
-        ['stestr', 'last', '--subunit'], stdout=subprocess.PIPE).stdout
-    counts = {'success': 0, 'xfail': 0, 'fail': 0, 'uxsuccess': 0,
-              'inprogress': 0, 'skip': 0}
-
-    class Result(testtools.StreamToDict):
-        pass
+        ['stestr', 'last', '--subunit'], stdout=subprocess.PIPE,
+        cwd=folder).stdout
+    found: dict[str, str] = {}
 
     def on_test(test: dict) -> None:
-        if test['status'] in counts:
-            counts[test['status']] += 1
+        if test['status'] != 'exists':
+            found[test['id']] = test['status']
 
-    result = Result(on_test)
+    result = testtools.StreamToDict(on_test)
     result.startTestRun()
     subunit.ByteStreamToStreamResult(io.BytesIO(stream)).run(result)
     result.stopTestRun()
-    return (counts['success'] + counts['xfail'],
-            counts['fail'] + counts['uxsuccess'] + counts['inprogress'],
-            counts['skip'])
+    return found
+
+
+def counts(found: dict[str, str]) -> tuple[int, int, int]:
+    """Return (passed, failed, skipped); what did not end has failed."""
+    values = list(found.values())
+    passed = sum(v in ('success', 'xfail') for v in values)
+    skipped = sum(v == 'skip' for v in values)
+    return passed, len(values) - passed - skipped, skipped
 
 
 def main(arguments: list[str]) -> int:
@@ -57,7 +60,7 @@ def main(arguments: list[str]) -> int:
                     total[i] += int(n)
         print('%d passed, %d failed, %d skipped' % tuple(total))
     else:
-        print(arguments[0], *last_run())
+        print(arguments[0], *counts(results()))
     return 0
 
 

@@ -1,0 +1,161 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Run a peer project's own test suite over our drivers, unmodified.
+
+    tox -e peers -- NAME [--store embedded|cassandra] [--stock]
+
+Ends with the counts, the failures that the stock back end has as well
+(``known/NAME.txt``, each with its reason), and those that are ours; the exit
+status is 0 if there are none of the latter.
+"""
+
+import argparse
+import importlib.util
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+from tests import summary
+from tests.peers import suites
+
+HERE = pathlib.Path(__file__).resolve().parent
+
+
+def site_packages(package: str) -> pathlib.Path:
+    """Return the folder that holds a package."""
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        sys.exit(f'tests.peers: {package} is not installed: pip install -r '
+                 f'{HERE}/requirements.txt')
+    return pathlib.Path(spec.origin).parent.parent
+
+
+def known_failures(name: str) -> dict[str, str]:
+    """Return {test id: reason} of what fails on the stock back end too."""
+    path = HERE / 'known' / f'{name}.txt'
+    known = {}
+    if path.exists():
+        for line in path.read_text().splitlines():
+            if line.strip() and not line.startswith('#'):
+                test, _, reason = line.partition(' ')
+                known[test] = reason.strip()
+    return known
+
+
+def make_work_folder(folder: pathlib.Path, packages: pathlib.Path) -> None:
+    """Lay the links that suites run from a wheel need."""
+    glance = folder / 'glance' / 'tests'
+    glance.mkdir(parents=True)
+    (glance / 'etc').symlink_to(packages / 'glance' / 'tests' / 'etc')
+    # Wheels put etc/ in the virtual environment's root, tests look for it
+    # beside the package.
+    etc = packages / 'etc'
+    installed = pathlib.Path(sys.prefix) / 'etc'
+    if not etc.exists() and installed.exists():
+        etc.symlink_to(installed)
+
+
+def environment(suite: suites.Suite, arguments: argparse.Namespace,
+                folder: pathlib.Path) -> dict[str, str]:
+    """Return the suite's environment: the only thing that redirects it."""
+    env = dict(os.environ)
+    env['PATH'] = f'{sys.prefix}/bin:' + env['PATH']
+    env['PYTHONWARNINGS'] = 'ignore'
+    env.setdefault('OS_TEST_TIMEOUT', '160')
+    path = [str(HERE.parent.parent)]
+    if suite.transport:
+        url = 'rabbit://guest:guest@127.0.0.1:5672/' if arguments.stock \
+            else f'zmq:///peers?matchmaker={arguments.store}'
+        env['RPC_TRANSPORT_URL'] = url
+        # the suite refuses a query in this one
+        env['NOTIFY_TRANSPORT_URL'] = url.partition('?')[0]
+        if arguments.threads == 'native':
+            path.insert(0, str(HERE / 'native'))
+        if not arguments.stock:
+            config = folder / 'luc.conf'
+            config.write_text(
+                f'[DEFAULT]\nstate_path = {folder}\n'
+                f'[messaging]\nmatchmaker = {arguments.store}\n')
+            env['LUC_CONFIG'] = str(config)
+    elif not arguments.stock:
+        env['LUC_PEERS_QUERY'] = f'store={arguments.store}&fresh=1'
+        for section in suite.databases:
+            env[f'OS_{section.upper()}__CONNECTION'] = (
+                f'sqlite+luc:///{suite.package}_{section}'
+                f'?store={arguments.store}&fresh=1')
+        path.insert(0, str(HERE / 'site'))
+    if env.get('PYTHONPATH'):
+        path.append(env['PYTHONPATH'])
+    env['PYTHONPATH'] = os.pathsep.join(path)
+    return env
+
+
+def main() -> int:
+    """Run one suite."""
+    parser = argparse.ArgumentParser(
+        prog='tox -e peers --', description=__doc__.splitlines()[0])
+    parser.add_argument('name', choices=sorted(suites.SUITES))
+    parser.add_argument('regex', nargs='?',
+                        help='only tests whose id matches')
+    parser.add_argument('--store', default='embedded',
+                        choices=('embedded', 'cassandra'),
+                        help='store or matchmaker (default: embedded)')
+    parser.add_argument('--stock', action='store_true',
+                        help='run on stock SQLite (or RabbitMQ) instead')
+    parser.add_argument('--threads', default='eventlet',
+                        choices=('eventlet', 'native'),
+                        help='for oslo-messaging')
+    parser.add_argument('--concurrency', type=int, default=2)
+    arguments = parser.parse_args()
+    suite = suites.SUITES[arguments.name]
+    packages = site_packages(suite.package)
+
+    with tempfile.TemporaryDirectory(prefix='luc-peers-') as name:
+        folder = pathlib.Path(name)
+        make_work_folder(folder, packages)
+        env = environment(suite, arguments, folder)
+        stestr = ['stestr', '--test-path', str(packages / suite.path),
+                  '--top-dir', str(packages)]
+        subprocess.run(['stestr', 'init'], cwd=folder, env=env,
+                       stdout=subprocess.DEVNULL, check=False)
+        command = [*stestr, 'run', '--concurrency', str(min(
+            arguments.concurrency, suite.concurrency or 99))]
+        regex = arguments.regex or suite.regex
+        if regex:
+            command.append(regex)
+        subprocess.run(command, cwd=folder, env=env, check=False)
+        found = summary.results(name)
+
+    if not found:
+        print(f'{arguments.name}: no test ran')
+        return 2
+    known = known_failures(arguments.name)
+    bad = ('success', 'xfail', 'skip')
+    failed = sorted(t for t, status in found.items() if status not in bad)
+    ours = [t for t in failed if t not in known]
+    if arguments.stock:
+        ours = []
+    for test in failed:
+        print(f'FAILED {test} {known.get(test, "")}'.rstrip())
+    passed, bad_count, skipped = summary.counts(found)
+    print(f'{arguments.name} on '
+          + ('stock' if arguments.stock else arguments.store)
+          + f': {passed} passed, {bad_count} failed '
+          f'({len(failed) - len(ours)} known on stock), {skipped} skipped')
+    return 1 if ours else 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,73 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Which peer suites there are, and how each is run."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """One suite of a peer project, run unmodified from its wheel.
+
+    :ivar package: whose site-packages folder it lies in.
+    :ivar path: test path below site-packages.
+    :ivar regex: which of its tests; None = all.
+    :ivar databases: the oslo.config sections whose ``connection`` it reads.
+    :ivar transport: it is about messaging: URLs in the environment.
+    :ivar concurrency: most workers that it bears; None = any.
+    """
+
+    package: str
+    path: str
+    regex: str | None = None
+    databases: tuple[str, ...] = ('database',)
+    transport: bool = False
+    concurrency: int | None = None
+
+
+NOVA = ('database', 'api_database')
+
+KEYSTONE_SQL = (
+    r'keystone\.tests\.unit\.(test_backend_sql|test_sql_upgrade'
+    r'|test_sql_banned_operations|test_v3_assignment'
+    r'|test_backend_federation_sql|test_backend_id_mapping_sql'
+    r'|test_backend_endpoint_policy_sql|test_v3_credential|assignment)')
+
+# The part of nova's functional suite whose subject is what the database
+# keeps: servers' life, migrations' records, quotas, archive and purge.
+NOVA_FUNCTIONAL = (
+    r'nova\.tests\.functional\.(test_servers\.ServersTest\b|test_archive'
+    r'|test_instance_actions|test_aggregates|test_availability_zones'
+    r'|test_server_group|test_list_servers_ip_filter|test_nova_manage'
+    r'|test_services|test_metadata|test_scheduler)')
+
+SUITES = {
+    'nova-unit-db': Suite('nova', 'nova/tests/unit/db', databases=NOVA),
+    'nova-functional-db': Suite(
+        'nova', 'nova/tests/functional/db', databases=NOVA),
+    'nova-functional': Suite(
+        'nova', 'nova/tests/functional', NOVA_FUNCTIONAL, databases=NOVA),
+    'glance-functional-db': Suite('glance', 'glance/tests/functional/db'),
+    'placement-functional-db': Suite(
+        'placement', 'placement/tests/functional/db',
+        databases=('placement_database',)),
+    'placement-gabbi': Suite(
+        'placement', 'placement/tests/functional',
+        r'placement\.tests\.functional\.test_api',
+        databases=('placement_database',)),
+    'keystone-sql': Suite('keystone', 'keystone/tests/unit', KEYSTONE_SQL),
+    'oslo-messaging': Suite(
+        'oslo_messaging', 'oslo_messaging/tests',
+        r'oslo_messaging\.tests\.functional', databases=(), transport=True,
+        concurrency=1),
+}
