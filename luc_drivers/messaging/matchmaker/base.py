@@ -226,6 +226,17 @@ class Matchmaker(abc.ABC):
     def now(self) -> int:
         """Return the store's clock: microseconds since the epoch."""
 
+    def routes(self, topic: str, pairs: Iterable[
+            tuple[Subscription, Endpoint | None]]) -> list[Route]:
+        """Turn rows into what ``lookup`` returns; back ends use it."""
+        control = topic in self.settings.control_topics
+        return [Route(sub, endpoint) for sub, endpoint in sorted(
+                    pairs, key=lambda pair: (pair[0].server,
+                                             pair[0].instance,
+                                             pair[0].listener))
+                if endpoint is not None and endpoint.state != STOPPED
+                and (endpoint.plane == CONTROL or not control)]
+
     # -- registry ---------------------------------------------------------
 
     @abc.abstractmethod
