@@ -13,7 +13,6 @@
 extensions = [
     'openstackdocstheme',
     'oslo_config.sphinxext',
-    'reno.sphinxext',
 ]
 project = 'luc_drivers'
 copyright = 'OpenStack contributors'
