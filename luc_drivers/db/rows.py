@@ -57,9 +57,12 @@ class RowChange:
         (committed as a no-op write: rules 21, 22).
     :ivar generated: the INTEGER PRIMARY KEY's value was drawn from the
         sequence, not given (rule 24).
+    :ivar created: an insert's creation number (see StoredRow); None: the
+        committer draws one.
     """
 
     table: Table
     old: StoredRow | None
     new: dict[int, Any] | None
     generated: bool = False
+    created: int | None = None
