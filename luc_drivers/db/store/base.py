@@ -32,6 +32,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import enum
+import threading
 
 #: ``RowKey.table`` of transaction markers: greater than any table's number,
 #: so that reading a group's rows never steps over them (rule 33).
@@ -189,12 +190,20 @@ class IndexRead:
     upper: bytes | None = None
 
 
+class Counters(threading.local):
+    """What the current thread (or greenlet) has cost so far."""
+
+    rounds = 0
+    requests = 0
+
+
 class Store(abc.ABC):
     """One database in one kind of store.
 
     An instance is cheap, thread-safe, and survives fork (it connects per
     pid on first use).  Methods that take several requests run them in
-    parallel: one *round*.  ``rounds`` and ``requests`` count them.
+    parallel: one *round*.  ``rounds`` and ``requests`` count them for all
+    threads, ``here.rounds`` and ``here.requests`` for the current one.
 
     :raises luc_drivers.db.errors.StoreUnavailable: from any method, with a
         message that names contact points (or file) and settings.
@@ -203,6 +212,17 @@ class Store(abc.ABC):
     def __init__(self, database: str, settings: 'StoreSettings') -> None:
         self.database = database
         self.settings = settings
+        self.rounds = 0
+        self.requests = 0
+        self.here = Counters()
+
+    def count(self, requests: int, rounds: int = 1) -> None:
+        """Count one call's requests; for the stores themselves."""
+        self.rounds += rounds
+        self.requests += requests
+        here = self.here
+        here.rounds += rounds
+        here.requests += requests
 
     # --- life
 

@@ -1,0 +1,561 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What every store must do, as tests that are run on each of them."""
+
+import itertools
+import os
+import threading
+import time
+from typing import Any
+
+from luc_drivers.db.store import base
+from luc_drivers.db.store.base import Batch
+from luc_drivers.db.store.base import Expect
+from luc_drivers.db.store.base import Group
+from luc_drivers.db.store.base import GroupRead
+from luc_drivers.db.store.base import IndexEntry
+from luc_drivers.db.store.base import IndexRead
+from luc_drivers.db.store.base import Lock
+from luc_drivers.db.store.base import Outcome
+from luc_drivers.db.store.base import Row
+from luc_drivers.db.store.base import RowKey
+from luc_drivers.db.store.base import RowWrite
+
+APPLIED, REFUSED = Outcome.APPLIED, Outcome.REFUSED
+#: the localities that the tests use
+LOCALITIES = ('global', 'at_site1')
+_numbers = itertools.count(1)
+
+
+def txid(number: int) -> bytes:
+    """Return a transaction id."""
+    return number.to_bytes(8, 'big') + b'testnode'
+
+
+def insert(key: RowKey, version: bytes, document: bytes | None = b'd',
+           **more: Any) -> RowWrite:
+    """Return a write of a row that must be absent."""
+    return RowWrite(key, Expect.ABSENT, version=version, document=document,
+                    history=(version,), **more)
+
+
+def update(key: RowKey, seen: bytes, version: bytes,
+           document: bytes | None = b'e', **more: Any) -> RowWrite:
+    """Return a write of a row that must have the version ``seen``."""
+    return RowWrite(key, Expect.VERSION, seen, version=version,
+                    document=document, history=(seen, version), **more)
+
+
+class StoreContract:
+    """Mixed into a TestCase that has ``self.store``, prepared.
+
+    Tests may share a database: names are drawn anew for each.
+    """
+
+    store: base.Store
+    assertEqual: Any
+    assertTrue: Any
+    assertFalse: Any
+    assertRaises: Any
+    assertGreater: Any
+
+    def group(self, locality: str = 'at_site1') -> Group:
+        return Group(locality, b'g%d-%d' % (os.getpid(), next(_numbers)))
+
+    def put(self, group: Group, *writes: RowWrite) -> Outcome:
+        outcome, = self.store.write([Batch(group, tuple(writes))])
+        return outcome
+
+    def get(self, group: Group, *tables: int, pks: Any = None,
+            serial: bool = False) -> list[Row]:
+        rows, = self.store.read([GroupRead(group, tables, pks)], serial)
+        return rows
+
+    # --- rows
+
+    def test_insert_and_read(self):
+        group, key = self.group(), RowKey(3, b'\0pk\xff')
+        self.assertEqual([], self.get(group))
+        self.assertEqual(APPLIED, self.put(group, insert(key, txid(1))))
+        expected = [Row(key, txid(1), b'd', (txid(1),))]
+        self.assertEqual(expected, self.get(group))
+        self.assertEqual(expected, self.get(group, serial=True))
+        self.assertEqual(REFUSED, self.put(group, insert(key, txid(2))))
+        self.assertEqual(expected, self.get(group))
+
+    def test_localities_and_groups_are_apart(self):
+        here = self.group('at_site1')
+        there = Group('global', here.key)
+        key = RowKey(1, b'a')
+        self.put(here, insert(key, txid(1), b'here'))
+        self.put(there, insert(key, txid(2), b'there'))
+        found = self.store.read([GroupRead(here), GroupRead(there),
+                                 GroupRead(self.group())])
+        self.assertEqual([[b'here'], [b'there'], []],
+                         [[r.document for r in rows] for rows in found])
+
+    def test_update_needs_the_version(self):
+        group, key = self.group(), RowKey(1, b'a')
+        self.assertEqual(REFUSED, self.put(group, update(
+            key, txid(1), txid(2))))
+        self.assertEqual([], self.get(group))
+        self.put(group, insert(key, txid(1)))
+        self.assertEqual(REFUSED, self.put(group, update(
+            key, txid(9), txid(2))))
+        self.assertEqual(APPLIED, self.put(group, update(
+            key, txid(1), txid(2))))
+        self.assertEqual([Row(key, txid(2), b'e', (txid(1), txid(2)))],
+                         self.get(group))
+
+    def test_batch_is_all_or_nothing(self):
+        group = self.group()
+        a, b, c = RowKey(1, b'a'), RowKey(2, b'b'), RowKey(2, b'c')
+        self.put(group, insert(a, txid(1)), insert(b, txid(1)))
+        self.assertEqual(REFUSED, self.put(
+            group, update(a, txid(1), txid(2)), insert(c, txid(2)),
+            insert(b, txid(2))))
+        self.assertEqual([(a, txid(1)), (b, txid(1))],
+                         [(r.key, r.version) for r in self.get(group)])
+        self.assertEqual(APPLIED, self.put(
+            group, update(a, txid(1), txid(2)), insert(c, txid(2)),
+            update(b, txid(1), txid(2), None)))
+        self.assertEqual([(a, b'e'), (b, None), (c, b'd')],
+                         [(r.key, r.document) for r in self.get(group)])
+
+    def test_batches_of_several_groups_are_independent(self):
+        one, two, key = self.group(), self.group('global'), RowKey(1, b'a')
+        self.put(two, insert(key, txid(1)))
+        outcomes = self.store.write([
+            Batch(one, (insert(key, txid(2)),)),
+            Batch(two, (insert(key, txid(2)),))])
+        self.assertEqual([APPLIED, REFUSED], outcomes)
+        self.assertEqual(txid(2), self.get(one)[0].version)
+        self.assertEqual(txid(1), self.get(two)[0].version)
+        self.assertEqual([], self.store.write([]))
+
+    def test_large_batch(self):
+        group = self.group()
+        writes = [insert(RowKey(1, b'%06d' % n), txid(1), b'x' * 300)
+                  for n in range(400)]
+        self.assertEqual(APPLIED, self.put(group, *writes))
+        rows = self.get(group)
+        self.assertEqual([w.key for w in writes], [r.key for r in rows])
+
+    def test_large_document(self):
+        group, key = self.group(), RowKey(1, b'a')
+        document = os.urandom(2 ** 20)
+        self.put(group, insert(key, txid(1), document))
+        self.assertEqual(document, self.get(group)[0].document)
+
+    def test_read_selects_and_orders(self):
+        group = self.group()
+        keys = [RowKey(t, pk) for t in (1, 2, 3)
+                for pk in (b'', b'\0', b'a', b'a\0', b'a\xff', b'b')]
+        self.put(group, *[insert(k, txid(1)) for k in reversed(keys)])
+
+        def found(*tables, pks=None):
+            return [r.key for r in self.get(group, *tables, pks=pks)]
+        self.assertEqual(keys, found())
+        self.assertEqual([k for k in keys if k.table == 2], found(2))
+        self.assertEqual([k for k in keys if k.table != 2], found(3, 1))
+        self.assertEqual([RowKey(2, b''), RowKey(2, b'a\xff')],
+                         found(2, pks=(b'a\xff', b'none', b'', b'')))
+        self.assertEqual([], found(2, pks=()))
+
+    def test_markers_are_read_by_name_only(self):
+        group = self.group()
+        marker = RowKey(base.MARKER_TABLE, txid(1))
+        key = RowKey(base.MARKER_TABLE - 1, b'a')
+        self.put(group, insert(key, txid(1)), insert(marker, txid(1)))
+        self.assertEqual([key], [r.key for r in self.get(group)])
+        found = self.get(group, base.MARKER_TABLE, pks=(txid(1),))
+        self.assertEqual([marker], [r.key for r in found])
+        found = self.get(group, base.MARKER_TABLE)
+        self.assertEqual([marker], [r.key for r in found])
+
+    def test_tombstone(self):
+        group, key = self.group(), RowKey(1, b'a')
+        self.put(group, insert(key, txid(1)))
+        self.put(group, update(key, txid(1), txid(2), None, moved_to=b'ref'))
+        self.assertEqual([Row(key, txid(2), None, (txid(1), txid(2)),
+                              None, b'ref')], self.get(group))
+        self.assertEqual(REFUSED, self.put(group, insert(key, txid(3))))
+        self.assertEqual(APPLIED, self.put(group, update(
+            key, txid(2), txid(3), b'again')))
+        self.assertEqual((b'again', None), (
+            self.get(group)[0].document, self.get(group)[0].moved_to))
+        self.put(group, update(key, txid(3), txid(4), None))
+        self.assertEqual((None, None), (
+            self.get(group)[0].document, self.get(group)[0].moved_to))
+
+    # --- locks
+
+    def lock(self, number: int, document: bytes | None = b'new',
+             **more: Any) -> Lock:
+        return Lock(txid(number), Group('global', b'p\0\xff'), document,
+                    **more)
+
+    def test_prepare_of_a_row(self):
+        group, key = self.group(), RowKey(1, b'a')
+        self.put(group, insert(key, txid(1)))
+        lock = self.lock(2, None, moved_to=b'there')
+        prepare = RowWrite(key, Expect.VERSION, txid(1), prepare=lock)
+        self.assertEqual(APPLIED, self.put(group, prepare))
+        self.assertEqual([Row(key, txid(1), b'd', (txid(1),), lock)],
+                         self.get(group))
+        # rule 2: the lock excludes every other condition
+        for write in (update(key, txid(1), txid(3)), insert(key, txid(3)),
+                      prepare,
+                      RowWrite(key, Expect.ABSENT, prepare=self.lock(3)),
+                      RowWrite(key, Expect.LOCKED, txid(3), unlock=True),
+                      RowWrite(key, Expect.LOCKED, txid(1), erase=True),
+                      RowWrite(key, Expect.VERSION, txid(1), erase=True)):
+            self.assertEqual(REFUSED, self.put(group, write))
+        self.assertEqual([Row(key, txid(1), b'd', (txid(1),), lock)],
+                         self.get(group))
+
+    def test_apply(self):
+        group, key = self.group(), RowKey(1, b'a')
+        self.put(group, insert(key, txid(1)))
+        self.put(group, RowWrite(key, Expect.VERSION, txid(1),
+                                 prepare=self.lock(2)))
+        apply = RowWrite(key, Expect.LOCKED, txid(2), version=txid(2),
+                         document=b'new', history=(txid(1), txid(2)))
+        self.assertEqual(APPLIED, self.put(group, apply))
+        self.assertEqual(REFUSED, self.put(group, apply))
+        self.assertEqual([Row(key, txid(2), b'new', (txid(1), txid(2)))],
+                         self.get(group))
+
+    def test_roll_back(self):
+        group, key = self.group(), RowKey(1, b'a')
+        self.put(group, insert(key, txid(1)))
+        self.put(group, RowWrite(key, Expect.VERSION, txid(1),
+                                 prepare=self.lock(2)))
+        unlock = RowWrite(key, Expect.LOCKED, txid(2), unlock=True)
+        self.assertEqual(APPLIED, self.put(group, unlock))
+        self.assertEqual(REFUSED, self.put(group, unlock))
+        self.assertEqual([Row(key, txid(1), b'd', (txid(1),))],
+                         self.get(group))
+        self.assertEqual(APPLIED, self.put(group, update(
+            key, txid(1), txid(3))))
+
+    def test_prepared_insert(self):
+        group, key = self.group(), RowKey(1, b'a')
+        prepare = RowWrite(key, Expect.ABSENT, prepare=self.lock(1))
+        self.assertEqual(APPLIED, self.put(group, prepare))
+        self.assertEqual([Row(key, None, None, (), self.lock(1))],
+                         self.get(group))
+        self.assertEqual(REFUSED, self.put(group, insert(key, txid(2))))
+        self.assertEqual(REFUSED, self.put(group, RowWrite(
+            key, Expect.ABSENT, prepare=self.lock(2))))
+        for rid in ('unlock', 'erase'):
+            self.assertEqual(APPLIED, self.put(group, RowWrite(
+                key, Expect.LOCKED, txid(1), **{rid: True})))
+            self.assertEqual([], self.get(group))
+            self.assertEqual(APPLIED, self.put(group, prepare))
+        self.put(group, RowWrite(key, Expect.LOCKED, txid(1),
+                                 version=txid(1), document=b'new',
+                                 history=(txid(1),)))
+        self.assertEqual([Row(key, txid(1), b'new', (txid(1),))],
+                         self.get(group))
+
+    def test_erase(self):
+        group, key = self.group(), RowKey(base.MARKER_TABLE, b'a')
+        self.put(group, insert(key, txid(1)))
+        erase = RowWrite(key, Expect.VERSION, txid(2), erase=True)
+        self.assertEqual(REFUSED, self.put(group, erase))
+        erase = RowWrite(key, Expect.VERSION, txid(1), erase=True)
+        self.assertEqual(APPLIED, self.put(group, erase))
+        self.assertEqual([], self.get(group, base.MARKER_TABLE))
+        self.assertEqual(APPLIED, self.put(group, insert(key, txid(3))))
+
+    # --- time to live
+
+    def test_ttl(self):
+        group = self.group()
+        a, b, c, d = (RowKey(1, k) for k in (b'a', b'b', b'c', b'd'))
+        self.put(group, *[insert(k, txid(1)) for k in (a, b, c)])
+        self.put(group, update(a, txid(1), txid(2), None, ttl=1,
+                               moved_to=b'x'),
+                 insert(d, txid(2), ttl=1),
+                 update(b, txid(1), txid(2), None, ttl=1),
+                 update(c, txid(1), txid(2), None, ttl=1))
+        self.assertEqual(4, len(self.get(group)))
+        # a row that is written again is there to stay
+        self.put(group, update(b, txid(2), txid(3), b'stays'))
+        # a lock outlives the tombstone on which it was put
+        self.put(group, RowWrite(c, Expect.VERSION, txid(2),
+                                 prepare=self.lock(3)))
+        time.sleep(2.1)
+        self.assertEqual([Row(b, txid(3), b'stays', (txid(2), txid(3))),
+                          Row(c, None, None, (), self.lock(3))],
+                         self.get(group))
+        self.assertEqual([b, c], [r.key for r in self.get(
+            group, 1, pks=(a.pk, b.pk, c.pk, d.pk))])
+        self.assertEqual(REFUSED, self.put(group, update(
+            a, txid(2), txid(4))))
+        self.assertEqual(APPLIED, self.put(group, insert(a, txid(4))))
+        self.assertEqual(APPLIED, self.put(group, RowWrite(
+            d, Expect.ABSENT, prepare=self.lock(4))))
+        self.assertEqual(APPLIED, self.put(group, RowWrite(
+            c, Expect.LOCKED, txid(3), unlock=True)))
+        self.assertEqual([Row(a, txid(4), b'd', (txid(4),)),
+                          Row(b, txid(3), b'stays', (txid(2), txid(3))),
+                          Row(d, None, None, (), self.lock(4))],
+                         self.get(group))
+
+    # --- bad batches
+
+    def test_senseless_batches_are_refused(self):
+        group, key = self.group(), RowKey(1, b'a')
+        for writes in (
+                (), (insert(key, txid(1)), insert(key, txid(1))),
+                (RowWrite(key, Expect.ABSENT, document=b'd'),),
+                (RowWrite(key, Expect.VERSION, None, version=txid(1)),),
+                (RowWrite(key, Expect.ABSENT, txid(1), version=txid(1)),),
+                (RowWrite(key, Expect.ABSENT, erase=True),),
+                (RowWrite(key, Expect.VERSION, txid(1), unlock=True),),
+                (RowWrite(key, Expect.ABSENT, prepare=self.lock(1),
+                          ttl=1),),
+                (RowWrite(key, Expect.ABSENT, version=txid(1),
+                          history=(b'short',)),)):
+            self.assertRaises(ValueError, self.put, group, *writes)
+        self.assertEqual([], self.get(group))
+
+    # --- concurrency
+
+    def test_one_of_many_writers_wins(self):
+        group, key = self.group(), RowKey(1, b'a')
+        self.put(group, insert(key, txid(1)))
+        outcomes = []
+
+        def work(number):
+            outcomes.append((self.put(group, update(
+                key, txid(1), txid(number))), number))
+        threads = [threading.Thread(target=work, args=(n,))
+                   for n in range(2, 10)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(8, len(outcomes))
+        applied = [n for outcome, n in outcomes if outcome is APPLIED]
+        version = self.get(group, serial=True)[0].version
+        if not any(o is Outcome.UNKNOWN for o, __ in outcomes):
+            self.assertEqual(1, len(applied))
+        self.assertTrue(len(applied) <= 1)
+        self.assertEqual([version], [txid(n) for n in applied] or [version])
+
+    # --- index entries
+
+    def entry(self, first: bytes, rest: bytes = b'', ref: bytes = b'r',
+              bucket: int = 0, locality: str = 'at_site1') -> IndexEntry:
+        return IndexEntry(locality, 1, 2, first, bucket, rest, ref)
+
+    def name(self) -> bytes:
+        return b'v%d-%d' % (os.getpid(), next(_numbers))
+
+    def slice(self, first: bytes, **more: Any) -> list[tuple[bytes, bytes]]:
+        more = {'locality': 'at_site1', 'table': 1, 'index': 2} | more
+        found, = self.store.read_index([IndexRead(first=first, **more)])
+        return found
+
+    def test_index_slices(self):
+        value = self.name()
+        rests = [b'', b'\0', b'a', b'a\0', b'a\xff', b'b', b'\xff']
+        self.store.put_index(
+            [self.entry(value, r, b'ref' + r, n % 3)
+             for n, r in enumerate(rests)] +
+            [self.entry(value, b'b', b'ref0', 1),
+             self.entry(value, b'b', locality='global'),
+             self.entry(b'', b'b', b'other'),
+             self.entry(value + b'0', b'b', b'other')], 1000)
+        pairs = [(r, b'ref' + r) for r in rests]
+        pairs.insert(5, (b'b', b'ref0'))
+        self.assertEqual(sorted(pairs),
+                         sorted(self.slice(value, buckets=3)))
+        found = self.slice(value, buckets=3)
+        self.assertEqual([r for r, __ in sorted(found)],
+                         [r for r, __ in found])
+        self.assertEqual([(b'b', b'r')], self.slice(
+            value, locality='global'))
+        self.assertEqual([b'', b'a\0', b'\xff'],
+                         sorted((r for r, __ in self.slice(value)),
+                                key=rests.index))
+        found = self.slice(value, buckets=3, lower=b'a', upper=b'b')
+        self.assertEqual([b'a', b'a\0', b'a\xff'], [r for r, __ in found])
+        found = self.slice(value, buckets=3, lower=b'b')
+        self.assertEqual([b'b', b'b', b'\xff'], [r for r, __ in found])
+        found = self.slice(value, buckets=3, upper=b'a')
+        self.assertEqual([b'', b'\0'], [r for r, __ in found])
+
+    def test_index_reads_are_answered_in_order(self):
+        one, two = self.name(), self.name()
+        self.store.put_index([self.entry(one, b'1'), self.entry(two, b'2')],
+                             1000)
+        read = dict(locality='at_site1', table=1, index=2)
+        self.assertEqual(
+            [[(b'2', b'r')], [], [(b'1', b'r')]],
+            self.store.read_index([
+                IndexRead(first=two, **read), IndexRead(first=b'-', **read),
+                IndexRead(first=one, **read)]))
+        self.assertEqual([], self.store.read_index([]))
+        self.store.put_index([], 1)
+        self.store.remove_index([], 1)
+
+    def test_index_timestamps(self):
+        """Rules 9 to 11: the greatest timestamp wins, a removal at a tie."""
+        # (operation, timestamp)… → is the entry there?
+        for steps, there in (
+                ([('put', 10), ('remove', 9)], True),
+                ([('put', 10), ('remove', 10)], False),
+                ([('put', 10), ('remove', 11)], False),
+                ([('remove', 10), ('put', 9)], False),
+                ([('remove', 10), ('put', 10)], False),
+                ([('remove', 10), ('put', 11)], True),
+                ([('put', 10), ('remove', 10), ('put', 10)], False),
+                ([('put', 10), ('remove', 10), ('put', 11)], True),
+                ([('put', 12), ('put', 10), ('remove', 11)], True),
+                ([('remove', 12), ('remove', 10), ('put', 11)], False),
+                ([('put', 10), ('remove', 5), ('put', 5), ('put', 10)],
+                 True)):
+            entry = self.entry(self.name())
+            for step, timestamp in steps:
+                if step == 'put':
+                    self.store.put_index([entry], timestamp)
+                else:
+                    self.store.remove_index([entry], timestamp)
+            self.assertEqual([(b'', b'r')] if there else [],
+                             self.slice(entry.first), steps)
+
+    def test_entries_differ_by_all_their_parts(self):
+        value = self.name()
+        entries = [self.entry(value, rest, ref) for rest in (b'', b'a')
+                   for ref in (b'', b'x', b'y')]
+        self.store.put_index(entries, 1000)
+        self.store.remove_index([self.entry(value, b'a', b'x')], 1000)
+        self.assertEqual([(e.rest, e.ref) for e in entries
+                          if (e.rest, e.ref) != (b'a', b'x')],
+                         self.slice(value))
+
+    # --- catalog, leases, sequences
+
+    def test_catalog(self):
+        start = max([v for v, __ in self.store.catalog_read()], default=0)
+        self.assertTrue(self.store.catalog_append(start + 1, b'one'))
+        self.assertFalse(self.store.catalog_append(start + 1, b'other'))
+        self.assertTrue(self.store.catalog_append(start + 2, b'two'))
+        self.assertEqual([(start + 1, b'one'), (start + 2, b'two')],
+                         self.store.catalog_read(start))
+        self.assertEqual([(start + 2, b'two')],
+                         self.store.catalog_read(start + 1))
+        self.assertEqual([], self.store.catalog_read(start + 2))
+
+    def test_one_appender_wins(self):
+        start = max([v for v, __ in self.store.catalog_read()], default=0)
+        won = []
+
+        def work(number):
+            if self.store.catalog_append(start + 1, b'%d' % number):
+                won.append(b'%d' % number)
+        threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(1, len(won))
+        self.assertEqual([(start + 1, won[0])],
+                         self.store.catalog_read(start))
+
+    def test_leases(self):
+        one, two = f'h{next(_numbers)}', f'h{next(_numbers)}'
+        self.store.lease(one, 60)
+        self.store.lease(two, 1)
+        self.assertEqual({one, two}, {one, two} & self.store.leases())
+        self.store.lease(one, 0)
+        self.assertEqual({two}, {one, two} & self.store.leases())
+        time.sleep(2.1)
+        self.assertEqual(set(), {one, two} & self.store.leases())
+
+    def test_sequences(self):
+        name = f's{next(_numbers)}-{os.getpid()}'
+        self.assertEqual(1, self.store.claim(name, 1))
+        self.assertEqual(2, self.store.claim(name, 10))
+        self.assertEqual(12, self.store.claim(name, 1))
+        self.store.advance(name, 5)
+        self.assertEqual(13, self.store.claim(name, 1))
+        self.store.advance(name, 100)
+        self.assertEqual(101, self.store.claim(name, 1))
+        other = name + 'x'
+        self.store.advance(other, 7)
+        self.assertEqual(8, self.store.claim(other, 2))
+        third = name + 'y'
+        self.store.advance(third, -5)
+        self.assertEqual(1, self.store.claim(third, 1))
+        self.assertRaises(ValueError, self.store.claim, name, 0)
+
+    def test_claims_never_overlap(self):
+        name = f's{next(_numbers)}-{os.getpid()}'
+        drawn = []
+
+        def work():
+            for __ in range(3):
+                first = self.store.claim(name, 5)
+                drawn.extend(range(first, first + 5))
+        threads = [threading.Thread(target=work) for __ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(60, len(drawn))
+        self.assertEqual(60, len(set(drawn)))
+
+    # --- life
+
+    def test_counters(self):
+        group = self.group()
+        rounds, requests = self.store.rounds, self.store.requests
+        here = self.store.here.rounds
+        self.store.read([GroupRead(group), GroupRead(self.group())])
+        self.assertEqual(rounds + 1, self.store.rounds)
+        self.assertEqual(requests + 2, self.store.requests)
+        self.assertEqual(here + 1, self.store.here.rounds)
+        other = []
+        thread = threading.Thread(
+            target=lambda: other.append(self.store.here.rounds))
+        thread.start()
+        thread.join()
+        self.assertEqual([0], other)
+
+    def test_prepare_again(self):
+        group, key = self.group(), RowKey(1, b'a')
+        self.put(group, insert(key, txid(1)))
+        self.store.prepare(LOCALITIES)
+        self.assertEqual(1, len(self.get(group)))
+
+
+class FreshContract:
+    """What a fresh name space must do besides."""
+
+    def test_drop_empties(self):
+        group, key = self.group(), RowKey(1, b'a')
+        self.put(group, insert(key, txid(1)))
+        self.store.catalog_append(1, b'one')
+        self.store.claim('s', 5)
+        self.store.put_index([self.entry(b'v')], 1)
+        self.store.drop()
+        self.store.prepare(LOCALITIES)
+        self.assertEqual([], self.get(group))
+        self.assertEqual([], self.store.catalog_read())
+        self.assertEqual(1, self.store.claim('s', 1))
+        self.assertEqual([], self.slice(b'v'))
