@@ -23,6 +23,7 @@ as one does that had acknowledged them to a broker.
 from collections.abc import Callable
 import dataclasses
 import logging
+import os
 import threading
 import time
 import typing as ty
@@ -52,6 +53,15 @@ class Cipher(ty.Protocol):
 
 _last_id = 0
 _id_lock = threading.Lock()
+
+
+def _renew_lock() -> None:
+    global _id_lock
+    _id_lock = threading.Lock()
+
+
+# A thread of the parent may hold it at the fork.
+os.register_at_fork(after_in_child=_renew_lock)
 
 
 def new_id(origin: str, seq: int) -> str:
