@@ -100,7 +100,8 @@ class LogReader:
     @property
     def backlog(self) -> bool:
         """Whether there is more to read at once."""
-        return any(s.backlog for s in self._held.values())
+        return any(s.backlog and not s.crowded
+                   for s in self._held.values())
 
     def prepare(self) -> None:
         """Make the pool durable; it starts now, the default one ever."""
@@ -261,8 +262,10 @@ class LogReader:
         out: list[tuple[base.LogEntry, stripes.Stripe]] = []
         if not (stripe.backlog or self._hot(stripe)):
             return out
-        if stripe.crowded or not self._ours(stripe.number):
+        if not self._ours(stripe.number):
             stripe.backlog = False
+            return out
+        if stripe.crowded:
             return out
         since = stripe.since
         # It stays set when there is no room, or the store fails.
