@@ -350,8 +350,8 @@ class EmbeddedMatchmaker(base.Matchmaker):
 
     @embedded_file.guarded
     def pools(self, log: base.Log) -> dict[str, int]:
-        return dict(self.file.rows('SELECT pool, start FROM pools WHERE ' + _LOG,
-                               *self._log(log)))
+        return dict(self.file.rows(
+            'SELECT pool, start FROM pools WHERE ' + _LOG, *self._log(log)))
 
     @embedded_file.guarded
     def logs(self) -> list[base.Log]:
@@ -368,12 +368,14 @@ class EmbeddedMatchmaker(base.Matchmaker):
                 for stripe, owner, state in self.file.rows(
                     "SELECT stripe, iif(boot = ? AND until > ?, owner, ''), "
                     'state FROM leases WHERE ' + _LOG + ' AND pool = ?',
-                    registrar.boot_id(), embedded_file.uptime(), *self._log(log), pool)}
+                    registrar.boot_id(), embedded_file.uptime(),
+                    *self._log(log), pool)}
 
     @embedded_file.guarded
     def lease_claim(self, log: base.Log, pool: str, stripe: int, owner: str,
                     ttl: float) -> base.StripeLease | None:
         key = (*self._log(log), pool, stripe)
+        now = embedded_file.uptime()
         with self.file.transaction() as connection:
             rows = connection.execute(
                 'INSERT INTO leases VALUES '
@@ -382,8 +384,8 @@ class EmbeddedMatchmaker(base.Matchmaker):
                 'boot = excluded.boot, until = excluded.until '
                 "WHERE owner = '' OR boot <> excluded.boot OR until <= ? "
                 'RETURNING state',
-                (*key, owner, registrar.boot_id(), embedded_file.uptime() + ttl,
-                 embedded_file.uptime())).fetchall()
+                (*key, owner, registrar.boot_id(), now + ttl,
+                 now)).fetchall()
         return base.StripeLease(stripe, owner, rows[0][0]) if rows else None
 
     @embedded_file.guarded
