@@ -1,0 +1,691 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The I/O thread: the only code that touches sockets.
+
+One native thread per node, under eventlet as well. It never logs, takes no
+lock, calls no store and no user code (rule B12); what must be said or done
+elsewhere goes to the agent's slot. Commands come in through ``push``.
+
+ZeroMQ's sockets are waited for with edge-triggered epoll on their ZMQ_FD
+(a ``zmq.Poller`` over thousands of DEALERs costs milliseconds a turn, rule
+B1): after each send or receive on a socket its EVENTS are read again.
+"""
+
+import collections
+import random
+import time
+from typing import Any
+
+import zmq
+
+from luc_drivers.messaging import clock
+from luc_drivers.messaging import incoming
+from luc_drivers.messaging import outgoing
+from luc_drivers.messaging import waiting
+from luc_drivers.messaging import wire
+
+#: seconds between looks at connections while anything is outstanding
+_TICK = 0.2
+_SLOW_TICK = 1.0
+#: seconds after which a peer's full queue is tried again
+_BLOCKED_RETRY = 0.005
+#: frames taken from one socket before the others get their turn
+_BURST = 100
+_MAX_SOCKETS = 65000
+#: largest frame that any peer's settings allow
+_MAX_FRAME = 1048576 + 2 * wire.FRAME_SLACK
+
+# Kinds of what is told to the agent, besides wire.GOAWAY, LISTENERS, POKE.
+LOG_LINE = 'log'
+PROBE = 'probe'
+DEAD = 'dead'
+
+_monotonic = time.monotonic
+
+
+class IoLoop:
+    """Sockets, peers, and the thread that runs them."""
+
+    def __init__(self, settings: Any, instance: bytes, boot: str,
+                 security: Any, agent: Any) -> None:
+        """Nothing is opened before ``start``.
+
+        :param agent: slot of the thread that may log and block.
+        """
+        self.settings = settings
+        self.instance = instance
+        self.boot = boot
+        self.security = security
+        self.agent = agent
+        self.about: dict[str, Any] = {}
+        #: id -> the listeners of this process
+        self.listeners: dict[int, Any] = {}
+        #: channels that have something to send
+        self.dirty: dict[Any, None] = {}
+        self.out_peers: dict[bytes, outgoing.OutPeer] = {}
+        self.in_peers: dict[bytes, incoming.InPeer] = {}
+        self.routes: dict[bytes, incoming.InPeer] = {}
+        self.counters: dict[str, int] = {}
+        self.reply_bytes = 0
+        self._kept: collections.OrderedDict = collections.OrderedDict()
+        self._delayed: dict[Any, float] = {}
+        self._blocked: dict[incoming.InPeer, None] = {}
+        self._commands: collections.deque = collections.deque()
+        self._sleeping = False
+        self._running = False
+        self._by_fd: dict[int, Any] = {}
+        self._ready: dict[Any, None] = {}
+        self._router: Any = None
+        self._last_log: dict[str, float] = {}
+        self._context: Any = None
+        self._thread: Any = None
+        self._next_tick = 0.0
+        self._next_sweep = 0.0
+
+    # -- any thread -------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._wake = waiting.WakeFd()
+        self._select = waiting.original('select')
+        self._running = True
+        threading = waiting.original('threading')
+        self._thread = threading.Thread(target=self._run, daemon=True,
+                                        name='luc-bus-io')
+        self._thread.start()
+
+    def push(self, function: Any, *arguments: Any) -> None:
+        """Have ``function`` called in the I/O thread."""
+        self._commands.append((function, arguments))
+        if self._sleeping:
+            self._sleeping = False
+            self._wake.wake()
+
+    @property
+    def alive(self) -> bool:
+        """Does the thread run?"""
+        return self._running
+
+    # -- commands: called in the I/O thread -------------------------------
+
+    def submit(self, endpoint: Any, pending: outgoing.Pending) -> None:
+        """Send a request to an instance."""
+        if pending.done:
+            return
+        instance = bytes.fromhex(endpoint.instance)
+        now = _monotonic()
+        peer = self.out_peers.get(instance)
+        if peer is None:
+            peer = outgoing.OutPeer(self, instance, endpoint, now)
+            self.out_peers[instance] = peer
+        if peer.sock is None:
+            peer.endpoint = endpoint
+            self._open(peer, now)
+        peer.submit(pending, now)
+        self._hurry(now)
+
+    def give_up(self, endpoint: Any, pending: outgoing.Pending) -> None:
+        """Its caller no longer waits."""
+        peer = self.out_peers.get(bytes.fromhex(endpoint.instance))
+        if peer is not None:
+            peer.give_up(pending)
+        pending.done = True
+
+    def reply(self, instance: bytes, seq: int, flags: int,
+              body: bytes) -> None:
+        """Send and keep the reply to a request."""
+        peer = self.in_peers.get(instance)
+        if peer is not None:
+            peer.reply(seq, flags, body)
+
+    def refuse(self, instance: bytes, seq: int, code: int) -> None:
+        """A queued request will not run here."""
+        peer = self.in_peers.get(instance)
+        if peer is not None:
+            peer.refuse(seq, code)
+
+    def beat(self, instance: bytes, seq: int) -> None:
+        """A request still runs."""
+        peer = self.in_peers.get(instance)
+        if peer is not None:
+            peer.beat(seq)
+
+    def add_listener(self, number: int, listener: Any) -> None:
+        """Accept requests for a listener."""
+        self.listeners[number] = listener
+
+    def remove_listener(self, number: int) -> None:
+        """Refuse them from now on."""
+        self.listeners.pop(number, None)
+
+    def broadcast(self, record: bytes) -> None:
+        """Tell all peers that we are connected with."""
+        for peer in self.out_peers.values():
+            if peer.sock is not None:
+                peer.send(record)
+        for back in self.in_peers.values():
+            if back.rid is not None:
+                back.send(record)
+
+    def poke(self, endpoint: Any, target: bytes) -> None:
+        """Tell an instance that something waits for it in the store."""
+        instance = bytes.fromhex(endpoint.instance)
+        now = _monotonic()
+        peer = self.out_peers.get(instance)
+        if peer is None:
+            peer = outgoing.OutPeer(self, instance, endpoint, now)
+            self.out_peers[instance] = peer
+        if peer.sock is None:
+            peer.endpoint = endpoint
+            self._open(peer, now)
+        peer.used = now
+        peer.send(wire.record(wire.POKE, target))
+
+    def instance_gone(self, instance: bytes) -> None:
+        """It is proven that this instance is no more."""
+        peer = self.out_peers.get(instance)
+        if peer is not None:
+            self.proven_gone(peer)
+
+    def attach_router(self, fd: int, address: str, slot: Any) -> None:
+        """Serve on a listening TCP socket; the slot gets None or an error."""
+        try:
+            sock = self._socket(zmq.ROUTER)
+            sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
+            sock.setsockopt(zmq.BACKLOG, self.settings.backlog)
+            if self.security is not None and self.security.enabled:
+                self.security.server(sock)
+            sock.setsockopt(zmq.USE_FD, fd)
+            sock.bind(address)
+        except zmq.ZMQError as e:
+            slot.put((str(e),))
+            return
+        self._router = sock
+        self._register(sock, sock)
+        slot.put((None,))
+
+    def state(self, slot: Any) -> None:
+        """Put figures about this node into the slot."""
+        slot.put(({
+            'out_peers': len(self.out_peers),
+            'connections': sum(1 for p in self.out_peers.values()
+                               if p.sock is not None),
+            'in_peers': len(self.in_peers),
+            'outstanding': sum(len(p.outstanding)
+                               for p in self.out_peers.values()),
+            'unanswered': sum(p.unanswered()
+                              for p in self.in_peers.values()),
+            'unsent': sum(1 for p in [*self.out_peers.values(),
+                                      *self.in_peers.values()]
+                          if p.has_work()),
+            'reply_bytes': self.reply_bytes,
+            **self.counters},))
+
+    def stop(self) -> None:
+        """End the thread and close all sockets."""
+        self._running = False
+
+    # -- called by the peers ----------------------------------------------
+
+    def introduction(self) -> dict[str, Any]:
+        """What HELLO and WELCOME say of us."""
+        return {'versions': list(wire.VERSIONS), 'boot': self.boot,
+                **self.about}
+
+    def count(self, name: str) -> None:
+        """Count an event."""
+        self.counters[name] = self.counters.get(name, 0) + 1
+
+    def tell(self, *event: Any) -> None:
+        """Pass something to the agent."""
+        self.agent.put(event)
+
+    def log(self, level: int, key: str, text: str, *arguments: Any) -> None:
+        """Have a line logged, at most one a second of each key."""
+        now = _monotonic()
+        if now - self._last_log.get(key, -10.0) >= 1.0:
+            if len(self._last_log) > 1000:
+                self._last_log.clear()
+            self._last_log[key] = now
+            self.tell(LOG_LINE, level, text, arguments)
+
+    def note_late_reply(self, peer: outgoing.OutPeer, seq: int) -> None:
+        """A reply came after its caller had given up."""
+        self.count('late_replies')
+        self.log(20, 'late' + peer.endpoint.instance,
+                 'Dropped a reply of %s (%s) that came after its caller '
+                 'had timed out (request %d)', peer.endpoint.host,
+                 peer.endpoint.addresses[0], seq)
+
+    def ask_probe(self, peer: outgoing.OutPeer) -> None:
+        """Have it found out whether an unreachable peer is dead."""
+        self.tell(PROBE, peer.endpoint)
+
+    def delay(self, channel: Any, seconds: float) -> None:
+        """Send what the channel has within so many seconds."""
+        if channel not in self._delayed:
+            self._delayed[channel] = _monotonic() + seconds
+        else:
+            due = _monotonic() + seconds
+            if due < self._delayed[channel]:
+                self._delayed[channel] = due
+
+    def keep_reply(self, peer: incoming.InPeer, seq: int,
+                   size: int) -> None:
+        """Account for a reply; drops the oldest ones beyond the limit."""
+        self._kept[peer.instance, seq] = size
+        self.reply_bytes += size
+        limit = self.settings.reply_cache_bytes
+        while self.reply_bytes > limit and len(self._kept) > 1:
+            (instance, old), size = self._kept.popitem(last=False)
+            self.reply_bytes -= size
+            self.count('replies_dropped')
+            other = self.in_peers.get(instance)
+            if other is not None:
+                other.drop_reply(old)
+
+    def release_reply(self, peer: incoming.InPeer, seq: int,
+                      size: int) -> None:
+        """Its caller has it."""
+        self.reply_bytes -= self._kept.pop((peer.instance, seq), 0)
+
+    def proven_gone(self, peer: outgoing.OutPeer) -> None:
+        """The instance is dead: whoever waits for it must know."""
+        self.count('peers_gone')
+        self._close(peer)
+        self.out_peers.pop(peer.instance, None)
+        peer.gone()
+        self.tell(DEAD, peer.endpoint)
+
+    def wrong_source(self, peer: outgoing.OutPeer) -> None:
+        """A frame of someone else came over our connection to a peer."""
+        self.count('wrong_source')
+
+    def reopen(self, peer: outgoing.OutPeer) -> None:
+        """Connect anew: the peer doesn't answer."""
+        self.count('reopened')
+        self._close(peer)
+        self._open(peer, _monotonic())
+
+    # -- sockets ----------------------------------------------------------
+
+    def _socket(self, kind: int) -> Any:
+        settings = self.settings
+        sock = self._context.socket(kind)
+        sock.setsockopt(zmq.LINGER, 0)
+        sock.setsockopt(zmq.IPV6, 1)
+        sock.setsockopt(zmq.SNDHWM, settings.send_hwm)
+        sock.setsockopt(zmq.RCVHWM, 1000)
+        sock.setsockopt(zmq.MAXMSGSIZE, _MAX_FRAME)
+        beat = int(settings.heartbeat_interval * 1000)
+        lost = int(settings.heartbeat_timeout * 1000)
+        sock.setsockopt(zmq.HEARTBEAT_IVL, beat)
+        sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, lost)
+        sock.setsockopt(zmq.HEARTBEAT_TTL, lost + beat)
+        sock.setsockopt(zmq.HANDSHAKE_IVL,
+                        int(settings.handshake_timeout * 1000))
+        return sock
+
+    def _register(self, sock: Any, owner: Any) -> None:
+        fd = sock.getsockopt(zmq.FD)
+        self._by_fd[fd] = owner
+        self._epoll.register(fd, self._select.EPOLLIN | self._select.EPOLLET)
+        self._ready[owner] = None
+
+    def _open(self, peer: outgoing.OutPeer, now: float) -> None:
+        self._limit_sockets(now)
+        settings = self.settings
+        sock = self._socket(zmq.DEALER)
+        sock.setsockopt(zmq.IMMEDIATE, 1)
+        jitter = random.uniform(1.0, 1.3)
+        sock.setsockopt(zmq.RECONNECT_IVL,
+                        int(settings.reconnect_interval * 1000 * jitter))
+        sock.setsockopt(zmq.RECONNECT_IVL_MAX,
+                        int(settings.reconnect_interval_max * 1000 * jitter))
+        if self.security is not None and self.security.enabled:
+            self.security.client(sock, peer.endpoint)
+        sock.connect(peer.endpoint.addresses[0])
+        peer.sock = sock
+        peer.opened = now
+        peer.welcomed = False
+        peer.was_up = False
+        peer.down_since = now if peer.outstanding else None
+        peer.records.appendleft(
+            wire.document(wire.HELLO, self.introduction()))
+        for transfer in peer.transfers.values():
+            transfer.rewind(now)
+        self._register(sock, peer)
+        self.dirty[peer] = None
+
+    def _close(self, peer: outgoing.OutPeer) -> None:
+        sock = peer.sock
+        if sock is None:
+            return
+        peer.sock = None
+        fd = sock.getsockopt(zmq.FD)
+        self._epoll.unregister(fd)
+        del self._by_fd[fd]
+        self._ready.pop(peer, None)
+        self.dirty.pop(peer, None)
+        sock.close()
+        peer.records.clear()
+
+    def _limit_sockets(self, now: float) -> None:
+        """Close the connection that was idle longest, beyond the limit."""
+        if len(self._by_fd) <= self.settings.max_peers:
+            return
+        idle = [p for p in self.out_peers.values()
+                if p.sock is not None and not p.outstanding]
+        if idle:
+            self._close(min(idle, key=lambda p: p.used))
+
+    # -- the loop ---------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            self._setup()
+            while self._running:
+                self._turn()
+        except BaseException as e:  # told to the agent, which logs it
+            self._running = False
+            import traceback
+            self.tell(LOG_LINE, 50, 'The transport\'s I/O thread died; this '
+                      'process can neither call nor serve: %s',
+                      (''.join(traceback.format_exception(e)),))
+        finally:
+            self._teardown()
+
+    def _setup(self) -> None:
+        self._context = zmq.Context(1)
+        self._context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
+        self._epoll = self._select.epoll()
+        self._epoll.register(self._wake.fd, self._select.EPOLLIN)
+        self._next_tick = _monotonic() + _TICK
+
+    def _teardown(self) -> None:
+        for peer in list(self.out_peers.values()):
+            if peer.sock is not None:
+                peer.sock.close()
+            peer.gone()
+        if self._router is not None:
+            self._router.close()
+        self._context.term()
+        self._epoll.close()
+        while self._commands:
+            # Nobody shall wait for an answer that can't come.
+            function, arguments = self._commands.popleft()
+            for argument in arguments:
+                if isinstance(argument, outgoing.Pending):
+                    argument.tell(outgoing.UNSENT)
+
+    def _turn(self) -> None:
+        commands = self._commands
+        while commands:
+            function, arguments = commands.popleft()
+            function(*arguments)
+        if self.dirty:
+            self._flush()
+        if self._ready:
+            self._receive()
+        if commands or self._ready or self.dirty:
+            return
+        now = _monotonic()
+        if self._delayed:
+            self._send_delayed(now)
+            if self.dirty:
+                return
+        if now >= self._next_tick:
+            self._tick(now)
+            return
+        self._sleeping = True
+        if commands:
+            self._sleeping = False
+            return
+        due = self._next_tick
+        if self._delayed:
+            due = min(due, min(self._delayed.values()))
+        if self._blocked:
+            due = min(due, now + _BLOCKED_RETRY)
+        events = self._epoll.poll(max(0.0, due - now))
+        self._sleeping = False
+        for fd, _flags in events:
+            if fd == self._wake.fd:
+                self._wake.clear()
+            else:
+                self._ready[self._by_fd[fd]] = None
+        if self._blocked:
+            for peer in self._blocked:
+                self.dirty[peer] = None
+            self._blocked.clear()
+
+    def _send_delayed(self, now: float) -> None:
+        for channel, due in list(self._delayed.items()):
+            if due <= now:
+                del self._delayed[channel]
+                if channel.has_work():
+                    self.dirty[channel] = None
+
+    def _flush(self) -> None:
+        now = _monotonic()
+        dirty = list(self.dirty)
+        self.dirty.clear()
+        for channel in dirty:
+            if type(channel) is outgoing.OutPeer:
+                self._flush_out(channel, now)
+            else:
+                self._flush_in(channel, now)
+
+    def _frame(self, channel: Any, floor: int, records: list) -> bytes:
+        self._delayed.pop(channel, None)
+        return wire.frame(clock.now_us(), self.instance, channel.instance,
+                          floor, records)
+
+    def _flush_out(self, peer: outgoing.OutPeer, now: float) -> None:
+        sock = peer.sock
+        if sock is None:
+            if not peer.outstanding and not peer.acks:
+                return
+            self._open(peer, now)
+            return
+        while peer.has_work():
+            if not sock.getsockopt(zmq.EVENTS) & zmq.POLLOUT:
+                break  # its ZMQ_FD tells when that changes
+            records = peer.take(now)
+            if records:
+                sock.send(self._frame(peer, peer.floor(), records),
+                          zmq.DONTWAIT)
+        self._ready[peer] = None
+
+    def _flush_in(self, peer: incoming.InPeer, now: float) -> None:
+        router = self._router
+        while peer.has_work():
+            if peer.rid is None:
+                peer.records.clear()
+                peer.acks = {}
+                return
+            try:
+                router.send(peer.rid, zmq.SNDMORE | zmq.DONTWAIT)
+            except zmq.Again:
+                self._blocked[peer] = None
+                break
+            except zmq.ZMQError:
+                # It is not connected now; replies wait in peer.active.
+                peer.rid = None
+                continue
+            router.send(self._frame(peer, 0, peer.take(now)), zmq.DONTWAIT)
+        self._ready[router] = None
+
+    def _receive(self) -> None:
+        ready = list(self._ready)
+        self._ready.clear()
+        now = _monotonic()
+        now_us = clock.now_us()
+        for owner in ready:
+            if owner is self._router:
+                self._receive_in(now, now_us)
+            elif owner.sock is not None:
+                self._receive_out(owner, now, now_us)
+
+    def _receive_out(self, peer: outgoing.OutPeer, now: float,
+                     now_us: int) -> None:
+        sock = peer.sock
+        for _ in range(_BURST):
+            events = sock.getsockopt(zmq.EVENTS)
+            if not events & zmq.POLLIN:
+                if events & zmq.POLLOUT:
+                    if peer.down_since is not None:
+                        peer.on_up(now)
+                    if peer.has_work() and (peer.records or peer.requests or
+                                            peer.transfers):
+                        self.dirty[peer] = None
+                return
+            data = sock.recv(zmq.DONTWAIT)
+            try:
+                frame, records = wire.parse(data)
+                peer.on_frame(frame, records, now, now_us)
+            except wire.WireError as e:
+                self._malformed(peer.endpoint.addresses[0], e)
+            if peer.sock is not sock:
+                return
+        self._ready[peer] = None
+
+    def _receive_in(self, now: float, now_us: int) -> None:
+        router = self._router
+        for _ in range(_BURST):
+            if not router.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+                return
+            parts = router.recv_multipart(zmq.DONTWAIT, copy=False)
+            rid = parts[0].bytes
+            try:
+                if len(parts) != 2:
+                    raise wire.WireError('message of %d parts' % len(parts))
+                frame, records = wire.parse(parts[1].bytes)
+                self._on_request_frame(rid, parts[1], frame, records, now,
+                                       now_us)
+            except wire.WireError as e:
+                self._malformed(_peer_address(parts[-1]), e)
+        self._ready[router] = None
+
+    def _on_request_frame(self, rid: bytes, part: Any, frame: wire.Frame,
+                          records: list, now: float, now_us: int) -> None:
+        if frame.dst != self.instance:
+            self.count('wrong_instance')
+            self._answer_stranger(rid, frame)
+            return
+        peer = self.routes.get(rid)
+        if peer is None or peer.instance != frame.src:
+            if not self._authorised(part, frame):
+                return
+            peer = self.in_peers.get(frame.src)
+            if peer is None:
+                peer = incoming.InPeer(self, frame.src)
+                peer.user = _user_id(part, self.security)
+                self.in_peers[frame.src] = peer
+            self.routes[rid] = peer
+            peer.on_route(rid, now)
+        elif (self.security is not None and self.security.enabled and
+                not self._authorised(part, frame)):
+            return
+        peer.on_frame(frame, records, now, now_us)
+
+    def _authorised(self, part: Any, frame: wire.Frame) -> bool:
+        """May whoever holds this connection speak as this instance?"""
+        security = self.security
+        if security is None or not security.enabled:
+            return True
+        user = _user_id(part, security)
+        peer = self.in_peers.get(frame.src)
+        if (not security.user_allowed(user) or
+                peer is not None and peer.user != user):
+            self.count('refused')
+            self.log(30, 'refused' + user,
+                     'Dropped a frame of %s (key of host %s): it is not '
+                     'allowed, or speaks for another process',
+                     _peer_address(part), user or '?')
+            return False
+        return True
+
+    def _answer_stranger(self, rid: bytes, frame: wire.Frame) -> None:
+        """The frame is for a process that had this port before."""
+        answer = wire.frame(clock.now_us(), self.instance, frame.src, 0,
+                            [wire.record(wire.WRONG_INSTANCE, frame.dst)])
+        try:
+            self._router.send(rid, zmq.SNDMORE | zmq.DONTWAIT)
+            self._router.send(answer, zmq.DONTWAIT)
+        except zmq.ZMQError:
+            self.count('unsent_answers')
+
+    def _malformed(self, sender: str, error: wire.WireError) -> None:
+        self.count('malformed')
+        self.log(30, 'malformed' + sender,
+                 'Dropped a frame from %s: %s', sender, error)
+
+    # -- time -------------------------------------------------------------
+
+    def _hurry(self, now: float) -> None:
+        """There is work: look at connections soon."""
+        if self._next_tick - now > _TICK:
+            self._next_tick = now + _TICK
+
+    def _tick(self, now: float) -> None:
+        busy = False
+        for peer in list(self.out_peers.values()):
+            sock = peer.sock
+            if sock is None:
+                continue
+            writable = bool(sock.getsockopt(zmq.EVENTS) & zmq.POLLOUT)
+            peer.tick(now, writable)
+            if peer.sock is not None:
+                self._ready[peer] = None
+            if peer.outstanding or not peer.welcomed:
+                busy = True
+            elif now - peer.used > self.settings.peer_idle_timeout:
+                self._close(peer)
+        for back in self.in_peers.values():
+            if back.transfers:
+                back.stalled_transfers(now)
+                busy = True
+        if now >= self._next_sweep:
+            self._next_sweep = now + _SLOW_TICK
+            self._sweep(now)
+        self._next_tick = now + (_TICK if busy else _SLOW_TICK)
+
+    def _sweep(self, now: float) -> None:
+        now_us = clock.now_us()
+        window = self.settings.dedup_window
+        for instance, back in list(self.in_peers.items()):
+            back.tick(now, now_us)
+            if back.idle(now, window):
+                del self.in_peers[instance]
+                for rid in back.rids:
+                    self.routes.pop(rid, None)
+        for instance, peer in list(self.out_peers.items()):
+            if (peer.sock is None and not peer.outstanding and
+                    now - peer.used > window):
+                del self.out_peers[instance]
+
+
+def _peer_address(part: Any) -> str:
+    try:
+        return part.get('Peer-Address')
+    except zmq.ZMQError:
+        return 'unknown'
+
+
+def _user_id(part: Any, security: Any) -> str:
+    if security is None or not security.enabled:
+        return ''
+    try:
+        return part.get('User-Id')
+    except zmq.ZMQError:
+        return ''

@@ -1,0 +1,236 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Target and registry in, listeners to send to out.
+
+Look-ups are cached: a call to a known peer touches no store. An answer that
+is older than ``[bus]lookup_cache`` is still used while the agent fetches a
+new one; the answer that nobody is there is renewed by the caller, one at a
+time. While the store is down, what was known stays valid (rule D4).
+"""
+
+import logging
+import threading
+import time
+from typing import Any
+from typing import NamedTuple
+
+from luc_drivers.messaging import wire
+from luc_drivers.messaging.matchmaker import base
+
+LOG = logging.getLogger(__name__)
+
+#: seconds for which a peer that could not be reached is tried last
+_SUSPECT = 5.0
+_MAX_ENTRIES = 20000
+_MAX_DEAD = 10000
+
+
+class Key(NamedTuple):
+    """What is looked up."""
+
+    namespace: str
+    exchange: str
+    topic: str
+    #: None for all listeners of the topic
+    server: str | None
+
+
+class Candidate(NamedTuple):
+    """One listener that a message may be sent to."""
+
+    endpoint: base.Endpoint
+    listener: int
+    target: bytes
+
+    @property
+    def instance(self) -> str:
+        """The process that has the listener."""
+        return self.endpoint.instance
+
+
+class _Entry:
+    __slots__ = ('live', 'present', 'fetched', 'refreshing', 'used')
+
+    def __init__(self) -> None:
+        self.live: list[Candidate] = []
+        #: the draining ones as well
+        self.present: list[Candidate] = []
+        self.fetched = 0.0
+        self.refreshing = False
+        self.used = 0.0
+
+
+class Routing:
+    """The cache of one node."""
+
+    def __init__(self, matchmaker: base.Matchmaker, settings: Any,
+                 agent: Any, verify: Any = None) -> None:
+        """A cache.
+
+        :param agent: slot of the thread that refreshes.
+        :param verify: says whether an endpoint may be trusted.
+        """
+        self.matchmaker = matchmaker
+        self.settings = settings
+        self._agent = agent
+        self._verify = verify
+        self._entries: dict[Key, _Entry] = {}
+        self._dead: dict[str, None] = {}
+        self._left: dict[tuple[str, int], None] = {}
+        self._suspects: dict[str, float] = {}
+        self._lock = threading.Lock()
+        self._failing = False
+
+    # -- asking -----------------------------------------------------------
+
+    def live(self, key: Key, renew: float | None = None) -> list[Candidate]:
+        """The listeners that take messages now, in a stable order.
+
+        :param renew: with an empty answer, one older than this is fetched
+            again; None is ``[bus]negative_cache``.
+        """
+        entry = self._entry(key, renew)
+        return self._usable(entry.live)
+
+    def present(self, key: Key) -> list[Candidate]:
+        """The same with those that still empty their mailboxes."""
+        return self._usable(self._entry(key, None).present)
+
+    def _usable(self, candidates: list[Candidate]) -> list[Candidate]:
+        if not self._dead and not self._left:
+            return candidates
+        return [c for c in candidates
+                if c.endpoint.instance not in self._dead and
+                (c.endpoint.instance, c.listener) not in self._left]
+
+    def _entry(self, key: Key, renew: float | None) -> _Entry:
+        now = time.monotonic()
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = self._fetch(key, now, 0.0)
+        elif not self._usable(entry.live):
+            if renew is None:
+                renew = self.settings.negative_cache
+            if now - entry.fetched > renew:
+                entry = self._fetch(key, now, renew)
+        elif (now - entry.fetched > self.settings.lookup_cache and
+                not entry.refreshing):
+            entry.refreshing = True
+            self._agent.put(('lookup', key))
+        entry.used = now
+        return entry
+
+    def _fetch(self, key: Key, now: float, renew: float) -> _Entry:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is not None and time.monotonic() - entry.fetched <= renew:
+                return entry  # another caller did it meanwhile
+            self.refresh(key)
+            return self._entries[key]
+
+    # -- fetching ---------------------------------------------------------
+
+    def refresh(self, key: Key) -> None:
+        """Read the registry (may block); keeps what is known if it fails."""
+        entry = self._entries.get(key)
+        if entry is None:
+            entry = _Entry()
+        try:
+            routes = self._lookup(key)
+        except base.MatchmakerUnavailable as e:
+            if not self._failing:
+                self._failing = True
+                LOG.warning('The matchmaker can\'t be asked for listeners; '
+                            'known ones stay in use: %s', e)
+        else:
+            if self._failing:
+                self._failing = False
+                LOG.info('The matchmaker answers again')
+            entry.present = [c for c, _live in routes]
+            entry.live = [c for c, live in routes if live]
+        entry.fetched = time.monotonic()
+        entry.refreshing = False
+        if len(self._entries) > _MAX_ENTRIES:
+            self._forget_unused()
+        self._entries[key] = entry
+
+    def _lookup(self, key: Key) -> list[tuple[Candidate, bool]]:
+        found = self._lookup_site(key, None)
+        if any(live for _candidate, live in found):
+            return found
+        for site in self.matchmaker.sites():
+            if site == self.settings.site:
+                continue
+            try:
+                found += self._lookup_site(key, site)
+            except base.MatchmakerUnavailable as e:
+                # One unreachable site costs only what is addressed to it.
+                LOG.info('Site %s can\'t be asked for listeners of %s: %s',
+                         site, key.topic, e)
+        return found
+
+    def _lookup_site(self, key: Key, site: str | None
+                     ) -> list[tuple[Candidate, bool]]:
+        routes = self.matchmaker.lookup(
+            key.namespace, key.exchange, key.topic, key.server,
+            base.RPC, site)
+        found = []
+        for sub, endpoint in routes:
+            if self._verify is not None and not self._verify(endpoint):
+                continue
+            found.append((
+                Candidate(endpoint, int(sub.listener),
+                          wire.address(key.namespace, key.exchange,
+                                       key.topic, sub.server)),
+                endpoint.state == base.LIVE))
+        return found
+
+    def _forget_unused(self) -> None:
+        old = sorted(self._entries, key=lambda k: self._entries[k].used)
+        for key in old[:_MAX_ENTRIES // 10]:
+            del self._entries[key]
+
+    # -- being told -------------------------------------------------------
+
+    def invalidate(self, namespace: str, exchange: str, topic: str) -> None:
+        """Listeners of a topic came or went: ask again next time."""
+        for key in list(self._entries):
+            if key[:3] == (namespace, exchange, topic):
+                self._entries.pop(key, None)
+
+    def instance_dead(self, instance: str) -> None:
+        """Never send to this instance again."""
+        self._dead[instance] = None
+        if len(self._dead) > _MAX_DEAD:
+            del self._dead[next(iter(self._dead))]
+
+    def listener_left(self, instance: str, listener: int) -> None:
+        """Never send to this listener again."""
+        self._left[instance, listener] = None
+        if len(self._left) > _MAX_DEAD:
+            del self._left[next(iter(self._left))]
+
+    def suspect(self, instance: str) -> None:
+        """It could not be reached just now."""
+        if len(self._suspects) > 1000:
+            self._suspects.clear()
+        self._suspects[instance] = time.monotonic() + _SUSPECT
+
+    def trusted(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Those that are not under suspicion; all if none is."""
+        if not self._suspects:
+            return candidates
+        now = time.monotonic()
+        good = [c for c in candidates
+                if self._suspects.get(c.endpoint.instance, 0.0) < now]
+        return good or candidates
