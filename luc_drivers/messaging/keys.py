@@ -224,8 +224,8 @@ def _check_private(path: str) -> None:
     except OSError:
         return
     if mode & stat.S_IRWXO:
-        raise KeyFileError('everyone may read %s: chmod o-rwx it, and make new '
-                        'keys if the host has other users' % path)
+        raise KeyFileError('everyone may read %s: chmod o-rwx it, and make '
+                           'new keys if the host has other users' % path)
 
 
 def load(folder: str, host: str) -> HostSecret:
