@@ -206,8 +206,12 @@ class Store(abc.ABC):
     threads, ``here.rounds`` and ``here.requests`` for the current one.
 
     :raises luc_drivers.db.errors.StoreUnavailable: from any method, with a
-        message that names contact points (or file) and settings.
+        message that names contact points (or file) and settings. From
+        ``write``: none of the batches was sent.
     """
+
+    #: may native threads call it where eventlet patched the program?
+    native_background = True
 
     def __init__(self, database: str, settings: 'StoreSettings') -> None:
         self.database = database
@@ -334,3 +338,5 @@ class StoreSettings:
     keyspace_template: str = '{database}_{locality}'
     path: str = ''
     fresh: bool = False
+    #: seconds after which what a fresh name space wrote vanishes
+    fresh_ttl: int = 3600
