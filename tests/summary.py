@@ -32,12 +32,13 @@ def results(folder: str = '.') -> dict[str, str]:
     found: dict[str, str] = {}
 
     def on_test(test: dict) -> None:
-        if test['status'] != 'exists':
+        if test['status'] not in ('exists', 'unknown'):
             found[test['id']] = test['status']
 
     result = testtools.StreamToDict(on_test)
     result.startTestRun()
-    subunit.ByteStreamToStreamResult(io.BytesIO(stream)).run(result)
+    subunit.ByteStreamToStreamResult(
+        io.BytesIO(stream), non_subunit_name='stdout').run(result)
     result.stopTestRun()
     return found
 
