@@ -1,0 +1,477 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The commit protocol.  Everything that decides a transaction is here.
+
+One group: one conditional batch.  Several groups: Percolator's two phases
+with a primary group, whose batch holds the transaction's marker: it is the
+commit point.  What a transaction writes, `changes` says; what the single
+writes look like, `writes`; what a met lock means, `resolve`.  Numbers in
+comments are those of the rules in the design's database-rules.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import logging
+import random
+
+from luc_drivers.db import errors
+from luc_drivers.db.catalog import address
+from luc_drivers.db.catalog.schema import Schema
+from luc_drivers.db.rows import RowChange
+from luc_drivers.db.rows import StoredRow
+from luc_drivers.db.store.base import Batch
+from luc_drivers.db.store.base import Expect
+from luc_drivers.db.store.base import Group
+from luc_drivers.db.store.base import IndexEntry
+from luc_drivers.db.store.base import Outcome
+from luc_drivers.db.store.base import Row
+from luc_drivers.db.store.base import Store
+from luc_drivers.db.transaction import background as background_module
+from luc_drivers.db.transaction import changes as changes_module
+from luc_drivers.db.transaction import references
+from luc_drivers.db.transaction import writes
+from luc_drivers.db.transaction.applier import Applier
+from luc_drivers.db.transaction.bounds import Bounds
+from luc_drivers.db.transaction.changes import Plan
+from luc_drivers.db.transaction.clock import Clock
+from luc_drivers.db.transaction.clock import micros
+from luc_drivers.db.transaction.hooks import step
+from luc_drivers.db.transaction.reader import Reader
+from luc_drivers.db.transaction.resolve import Place
+from luc_drivers.db.transaction.writes import Intent
+from luc_drivers.db.transaction.writes import State
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(slots=True)
+class _Run:
+    """One call of commit, over all its attempts.
+
+    :ivar priority: id of the first attempt: what wound-wait goes by (29).
+    :ivar deadline: for waiting on others' locks; monotonic.
+    :ivar later: parents to be looked at after the entries are written.
+    :ivar children: what must not be there before a parent goes.
+    :ivar busy: others' locked rows that are to be waited for.
+    """
+
+    plan: Plan
+    deadline: float
+    priority: bytes = b''
+    later: list[tuple[Place, Intent]] = dataclasses.field(
+        default_factory=list)
+    children: list[references.ChildCheck] = dataclasses.field(
+        default_factory=list)
+    attempts: int = 0
+    busy: list[Place] = dataclasses.field(default_factory=list)
+
+    @property
+    def intents(self) -> Iterable[Intent]:
+        return self.plan.intents.values()
+
+
+class Committer:
+    """Commits transactions.  Thread-safe; keeps no state between calls."""
+
+    def __init__(self, store: Store, clock: Clock, reader: Reader,
+                 background: background_module.Background,
+                 bounds: Bounds | None = None) -> None:
+        self.store = store
+        self.clock = clock
+        self.reader = reader
+        self.resolver = reader.resolver
+        self.background = background
+        self.bounds = bounds or reader.bounds
+        self.references = references.References(reader, clock)
+        self.applier = Applier(
+            store, clock, self.resolver, background, self.bounds)
+
+    def commit(self, schema: Schema, changes: Sequence[RowChange],
+               seen_versions: Iterable[bytes] = (), *,
+               parents: Iterable[StoredRow] = (),
+               check_references: bool = True) -> bytes | None:
+        """Commit row changes, all or none.
+
+        :param seen_versions: versions of all rows that the transaction has
+            read: its id will be later than they are (rule 11).
+        :param parents: rows at hand that may be parents of changed rows; a
+            parent in its child's own group then costs no read.
+        :param check_references: False with foreign_keys=off.
+        :returns: the transaction's id; None if there was nothing to do.
+        :raises Refused: nothing was committed, because others were faster:
+            the transaction should be run again on fresh rows.
+        :raises OutcomeUnknown: it may have been committed or not.
+        :raises StoreUnavailable: nothing was committed.
+        """
+        if not changes:
+            return None
+        seen = list(seen_versions)
+        step('commit:begin')
+        run = self._begin(schema, changes, parents, check_references)
+        while True:
+            txid = self.clock.new_id(
+                itertools.chain(seen, run.plan.versions()))
+            run.priority = run.priority or txid
+            run.attempts += 1
+            committed = self._attempt(run, txid)
+            if committed or self._refused(run, txid):
+                step('commit:decided')
+                return txid
+            self._pause(run)
+
+    # --- before
+
+    def _begin(self, schema: Schema, changes: Sequence[RowChange],
+               parents: Iterable[StoredRow], check_references: bool) -> _Run:
+        site = self.store.settings.site
+        plan = changes_module.plan(changes, self.clock, site)
+        run = _Run(plan, self.clock.monotonic() + self.bounds.lock_wait)
+        if check_references:
+            checks = references.parent_checks(schema, changes, site)
+            run.later = self.references.join(schema, plan, checks, parents)
+            run.children = references.child_checks(schema, changes)
+            for check in run.children:
+                plan.intents[check.place].first = True
+        if plan.owners:
+            rows = self.resolver.views(plan.owners)
+            changes_module.found_owners(plan, rows)
+            step('commit:owners-read')
+        return run
+
+    def _pause(self, run: _Run) -> None:
+        if self.clock.monotonic() >= run.deadline:
+            raise errors.Refused(
+                f'not committed after {run.attempts} attempts within '
+                f'lock_wait = {self.bounds.lock_wait:g} s')
+        pause = self.bounds.wound_after * min(run.attempts, 8) / 4
+        self.clock.sleep(pause * random.random())
+
+    def _enter(self, entries: Sequence[IndexEntry], txid: bytes) -> None:
+        """Write index entries: before the commit, at the id's time."""
+        if entries:
+            step('index:send')
+            self.store.put_index(entries, micros(txid))
+            step('index:written')
+
+    # --- one attempt
+
+    def _attempt(self, run: _Run, txid: bytes) -> bool:
+        """Try to commit with a new id; tell whether it is committed."""
+        groups = writes.by_group(run.intents)
+        entries = list(run.plan.index.added)
+        several = len(groups) > 1 or bool(run.children)
+        if several:
+            primary = self._primary(groups)
+            entries.append(writes.listing(primary, txid))
+        self._enter(entries, txid)
+        self.references.confirm(run.later, run.priority, run.deadline)
+        if several:
+            committed = self._several(run, txid, primary, groups)
+        else:
+            (group, intents), = groups.items()
+            committed = self._one(group, intents, txid)
+        if committed:
+            self._removals(run, txid)
+        return committed
+
+    def _removals(self, run: _Run, txid: bytes) -> None:
+        """Have the old entries removed, some seconds after the commit."""
+        removed = list(run.plan.index.removed)
+        if removed:
+            def remove() -> None:
+                self.store.remove_index(removed, micros(txid))
+                step('index:removed')
+
+            self.background.submit(remove, self.bounds.removal_delay)
+
+    def _send(self, batch: Batch) -> Outcome:
+        """Send a batch that decides the transaction."""
+        return self.store.write([batch])[0]
+
+    # --- one group
+
+    def _one(self, group: Group, intents: Sequence[Intent], txid: bytes
+             ) -> bool:
+        batch = writes.batch(group, *(
+            writes.change(i, txid, self.bounds.tombstone_ttl)
+            for i in intents))
+        step('one:send')
+        outcome = self._send(batch)
+        step('one:answered')
+        if outcome is Outcome.UNKNOWN:
+            return self._settle_one(intents, txid)
+        return outcome is Outcome.APPLIED
+
+    def _settle_one(self, intents: Sequence[Intent], txid: bytes) -> bool:
+        """Find out what became of a one-group batch (rules 3 and 4).
+
+        A row of the batch tells: our id is in its history → committed; it
+        was written by another → never; it is as before → we write it anew
+        without a change, after which our batch can't apply any more.
+        """
+        intent = next(i for i in intents if not i.check)
+        place = (intent.group, intent.key)
+        deadline = self.clock.monotonic() + self.bounds.settle
+        pause = self.bounds.wound_after
+        while self.clock.monotonic() < deadline:
+            try:
+                row = self.resolver.rows([place], serial=True)[place]
+                step('one:settle-read')
+                verdict = self._verdict(intent, row, txid)
+                if verdict is not None:
+                    return verdict
+                if row is not None and row.lock is not None:
+                    self.resolver.resolve({place: row}, txid, deadline)
+                elif self._fence_one(intent, row, txid):
+                    return False
+            except errors.StoreUnavailable as error:
+                LOG.debug('Settling a commit: %s', error)
+            except errors.Refused as error:
+                # the lock was not gone by the deadline
+                LOG.debug('Settling a commit: %s', error)
+            self.clock.sleep(pause * random.random())
+            pause = min(pause * 1.5, 1.0)
+        raise self._unknown(intents, 'it could not be found out within '
+                            f'settle_timeout = {self.bounds.settle:g} s')
+
+    def _verdict(self, intent: Intent, row: Row | None, txid: bytes
+                 ) -> bool | None:
+        """Tell whether a row shows its batch committed; None = not yet."""
+        base = None if intent.expect is Expect.ABSENT else intent.expected
+        if row is None or row.version is None:
+            # if we had written it, it were there
+            return None if base is None else False
+        if txid in row.history:
+            return True
+        if row.version == base:
+            return None
+        if not row.history or micros(row.history[0]) > micros(txid):
+            raise self._unknown(
+                [intent], 'the row was written so often since then that its '
+                'history does not reach back')
+        return False
+
+    def _fence_one(self, intent: Intent, row: Row | None, txid: bytes
+                   ) -> bool:
+        """Write a row anew, unchanged, so that its old version is gone.
+
+        If that worked, the intent is based on the new version.
+        """
+        seen = [txid]
+        if row is None or row.version is None:
+            same = Intent(intent.group, intent.key, Expect.ABSENT)
+        else:
+            seen.append(row.version)
+            same = Intent(intent.group, intent.key, Expect.VERSION,
+                          row.version, row.history, row.document,
+                          row.moved_to)
+        version = self.clock.new_id(seen)
+        write = writes.change(same, version, self.bounds.tombstone_ttl)
+        outcome = self._send(writes.batch(intent.group, write))
+        step('one:settle-fenced')
+        if outcome is not Outcome.APPLIED:
+            return False
+        intent.expect, intent.expected = Expect.VERSION, version
+        intent.history = write.history
+        return True
+
+    # --- several groups
+
+    @staticmethod
+    def _primary(groups: dict[Group, list[Intent]]) -> Group:
+        """Choose the group that decides: of the widest locality (so that a
+        site that is cut off can't leave global rows locked), then the one
+        with most rows.
+        """
+        return min(groups, key=lambda g: (
+            g.locality != address.GLOBAL, -len(groups[g]), g.key))
+
+    def _several(self, run: _Run, txid: bytes, primary: Group,
+                 groups: dict[Group, list[Intent]]) -> bool:
+        begin = self.clock.monotonic()
+        prepared = self._prepare(txid, primary, groups)
+        if prepared is None:
+            return False
+        try:
+            ready = self._childless(run)
+        except BaseException:
+            self._release(prepared, txid)
+            raise
+        if not ready or self.clock.monotonic() - begin > self.bounds.send:
+            # too late: our 'aborted' markers would not outlive us (5)
+            self._release(prepared, txid)
+            return False
+        secondaries = {g: [i for i in members if not i.check]
+                       for g, members in groups.items() if g != primary}
+        batch = writes.batch(
+            primary,
+            *(self._final(i, txid) for i in groups[primary]),
+            writes.commit_marker(txid, (
+                (g, (i.key for i in members))
+                for g, members in secondaries.items())))
+        step('several:send')
+        try:
+            outcome = self._send(batch)
+        except errors.StoreUnavailable:
+            self._release(prepared, txid)
+            raise
+        step('several:answered')
+        committed = self._settle_several(run, outcome, primary, txid)
+        if committed:
+            self.applier.submit(primary, txid, secondaries)
+        else:
+            self._release(prepared, txid)
+        return committed
+
+    def _final(self, intent: Intent, txid: bytes) -> writes.RowWrite:
+        """Return the primary group's write of an intent."""
+        if not intent.first:
+            return writes.change(intent, txid, self.bounds.tombstone_ttl)
+        return writes.apply(
+            intent.key, txid, intent.document, intent.moved_to,
+            intent.history, self.bounds.tombstone_ttl)
+
+    def _prepare(self, txid: bytes, primary: Group,
+                 groups: dict[Group, list[Intent]]
+                 ) -> dict[Group, list[Intent]] | None:
+        """Lock the rows of all secondary groups, in parallel.
+
+        :returns: what is locked; None: something was refused, and what had
+            been locked is released (rule 29).
+        """
+        targets = {}
+        for group, members in groups.items():
+            if group != primary:
+                targets[group] = members
+            elif any(i.first for i in members):
+                targets[group] = [i for i in members if i.first]
+        batches = [writes.batch(group, *(
+            writes.change(i, txid, 0) if i.check
+            else writes.lock(i, txid, primary) for i in members))
+            for group, members in targets.items()]
+        step('prepare:send')
+        outcomes = self.store.write(batches)
+        step('prepare:answered')
+        held = {g: [i for i in members if not i.check]
+                for (g, members), outcome in zip(targets.items(), outcomes)
+                if outcome is not Outcome.REFUSED}
+        good = all(o is not Outcome.REFUSED for o in outcomes)
+        doubtful = [g for g, o in zip(targets, outcomes)
+                    if o is Outcome.UNKNOWN]
+        try:
+            if good and doubtful:
+                good = self._locked(held, doubtful, txid)
+        except errors.StoreUnavailable:
+            self._release(held, txid)
+            raise
+        if not good:
+            self._release(held, txid)
+            return None
+        return held
+
+    def _locked(self, held: dict[Group, list[Intent]],
+                groups: Iterable[Group], txid: bytes) -> bool:
+        """Tell whether all rows of these groups are locked by us."""
+        rows = self.resolver.rows(
+            [(g, i.key) for g in groups for i in held[g]], serial=True)
+        step('prepare:read')
+        return all(row is not None and row.lock is not None and
+                   row.lock.txid == txid for row in rows.values())
+
+    def _release(self, held: dict[Group, list[Intent]], txid: bytes) -> None:
+        """Take our locks off; what fails here, readers will do."""
+        if not held:
+            return
+        try:
+            self.store.write([
+                writes.batch(group, *(
+                    writes.back(i.key, txid, i.expected) for i in members))
+                for group, members in held.items() if members])
+        except errors.StoreUnavailable as error:
+            LOG.debug('Locks of %s are left for others to fence: %s',
+                      txid.hex(), error)
+        step('prepare:released')
+
+    def _childless(self, run: _Run) -> bool:
+        """Look for children of the locked parents that are to go (25)."""
+        if not run.children:
+            return True
+        found = self.references.children(run.plan, run.children)
+        run.busy = found.busy
+        return found.children is references.Children.NONE
+
+    def _settle_several(self, run: _Run, outcome: Outcome, primary: Group,
+                        txid: bytes) -> bool:
+        """Find out whether the marker is there (rules 4 and 7).
+
+        A refusal is looked at, too: the batch may have been carried out
+        through somebody else's ballot before ours came back.
+        """
+        if outcome is Outcome.APPLIED:
+            return True
+        name = (primary, txid)
+        deadline = self.clock.monotonic() + self.bounds.settle
+        pause = self.bounds.wound_after
+        refused = outcome is Outcome.REFUSED
+        while self.clock.monotonic() < deadline:
+            try:
+                if not refused:
+                    refused = self.resolver.fence([name])[0] is (
+                        Outcome.APPLIED)
+                    step('several:settle-fenced')
+                state = self.resolver.states([name])[name]
+                step('several:settle-read')
+                if state is not None or refused:
+                    return state is State.COMMITTED
+            except errors.StoreUnavailable as error:
+                LOG.debug('Settling a commit: %s', error)
+            self.clock.sleep(pause * random.random())
+            pause = min(pause * 1.5, 1.0)
+        raise self._unknown(run.intents, 'it could not be found out within '
+                            f'settle_timeout = {self.bounds.settle:g} s')
+
+    def _unknown(self, intents: Iterable[Intent], why: str
+                 ) -> errors.OutcomeUnknown:
+        tables = sorted({i.label for i in intents if i.label})
+        return errors.OutcomeUnknown(
+            f'a commit that changes {", ".join(tables) or "rows"} was sent '
+            f'to {self.store.settings.url or "the store"}, and whether it '
+            f'took is not known: {why}')
+
+    # --- after a refusal
+
+    def _refused(self, run: _Run, txid: bytes) -> bool:
+        """See why an attempt failed, having waited until no row is locked.
+
+        Returns so that it can be tried again with a new id: a lock is gone,
+        or a deleted row's tombstone is now expected.
+
+        :returns: True: it was committed after all (a batch that another
+            coordinator finished is refused when it looks itself).
+        :raises Refused: a row has changed.
+        """
+        places = list(run.plan.intents)
+        busy, run.busy = run.busy, []
+        rows = self.resolver.unlocked(
+            dict.fromkeys([*places, *busy]), run.priority, run.deadline)
+        step('commit:refused-read')
+        for place in places:
+            row = rows[place]
+            if row is not None and txid in row.history:
+                self._removals(run, txid)
+                return True
+        for place in places:
+            changes_module.rebase(run.plan.intents[place], rows[place])
+        return False

@@ -1,0 +1,356 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Reads what a statement may need: index slices, groups, single rows.
+
+One wave of accesses costs one round for the index slices, if there are any,
+and one for all groups.  What comes back may be too much, never too little.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import dataclasses
+import logging
+import random
+
+import msgpack
+
+from luc_drivers.db import document
+from luc_drivers.db import errors
+from luc_drivers.db import keys
+from luc_drivers.db.catalog import address
+from luc_drivers.db.catalog.schema import Index
+from luc_drivers.db.catalog.schema import Schema
+from luc_drivers.db.catalog.schema import Table
+from luc_drivers.db.planner.plan import Bound
+from luc_drivers.db.planner.plan import BoundAccess
+from luc_drivers.db.planner.plan import Path
+from luc_drivers.db.rows import Address
+from luc_drivers.db.rows import StoredRow
+from luc_drivers.db.store.base import Group
+from luc_drivers.db.store.base import GroupRead
+from luc_drivers.db.store.base import IndexEntry
+from luc_drivers.db.store.base import IndexRead
+from luc_drivers.db.store.base import Row
+from luc_drivers.db.store.base import RowKey
+from luc_drivers.db.store.base import Store
+from luc_drivers.db.transaction import background as background_module
+from luc_drivers.db.transaction.bounds import Bounds
+from luc_drivers.db.transaction.clock import Clock
+from luc_drivers.db.transaction.hooks import step
+from luc_drivers.db.transaction.indexes import Cleaner
+from luc_drivers.db.transaction.resolve import Place
+from luc_drivers.db.transaction.resolve import place_reads
+from luc_drivers.db.transaction.resolve import Resolver
+
+LOG = logging.getLogger(__name__)
+
+#: slow index phases are repeated so often (rule 12)
+_TRIES = 5
+#: moves of a row that a reader follows (rule 13)
+_HOPS = 16
+#: live candidates of one access that are checked for stale entries
+_CHECKED = 50
+
+
+def encode_move(where: Address) -> bytes:
+    """Return what a moved row's tombstone says of its new place."""
+    return msgpack.packb(
+        [where.group.locality, where.group.key, where.key.pk])
+
+
+def decode_move(moved_to: bytes, table: int) -> Place:
+    """Return the place that a tombstone of ``table`` points to."""
+    locality, group, pk = msgpack.unpackb(moved_to)
+    return Group(locality, group), RowKey(table, pk)
+
+
+@dataclasses.dataclass(slots=True)
+class _Wants:
+    """What one access needs: slices of groups, single rows, index slices."""
+
+    table: Table
+    slices: list[Group] = dataclasses.field(default_factory=list)
+    places: list[Place] = dataclasses.field(default_factory=list)
+    reads: list[IndexRead] = dataclasses.field(default_factory=list)
+    index: Index | None = None
+    #: the entries that the index slices gave, by the row they point to
+    entries: dict[Place, list[IndexEntry]] = dataclasses.field(
+        default_factory=dict)
+
+
+def _index_range(access: BoundAccess, rest: bytes, whole: bool
+                 ) -> tuple[bytes | None, bytes | None]:
+    def pair(bound: Bound | None) -> tuple | None:
+        return None if bound is None else (bound.value, bound.inclusive)
+
+    if access.lower is not None or access.upper is not None:
+        return keys.index_range(
+            rest, pair(access.lower), pair(access.upper))
+    if not rest and not whole:
+        return None, None
+    return keys.prefix_range(rest)
+
+
+class Reader:
+    """Fetches committed rows.  Thread-safe.
+
+    :param background: runs the cleaning of stale index entries.
+    """
+
+    def __init__(self, store: Store, clock: Clock,
+                 background: background_module.Background,
+                 bounds: Bounds | None = None,
+                 resolver: Resolver | None = None) -> None:
+        self.store = store
+        self.clock = clock
+        self.bounds = bounds or Bounds()
+        self.resolver = resolver or Resolver(store, clock, self.bounds)
+        self.cleaner = Cleaner(store, clock, self.bounds, background.submit)
+
+    def rows(self, schema: Schema, accesses: Sequence[BoundAccess],
+             localities: Sequence[str] = ()) -> list[list[StoredRow]]:
+        """Fetch one wave of accesses.
+
+        :param localities: where to look for rows of tables that are kept
+            per site; those of global tables are in one place. Default: this
+            site.
+        :returns: for each access its rows, in order of creation, then of
+            their key (rule 27). There may be rows that don't match.
+        :raises StoreUnavailable: from the store.
+        :raises OperationalError: a bound was exceeded.
+        """
+        wants = self._wants(accesses, localities)
+        found, slices = self._fetch(wants)
+        answers = []
+        for want in wants:
+            rows: dict[Place, Row] = {}
+            for group in want.slices:
+                for row in slices.get((group, want.table.number), ()):
+                    rows[group, row.key] = row
+            for place in want.places:
+                if place in found:
+                    rows[place] = found[place]
+            for place in want.entries:
+                self._follow(place, found, rows)
+            answers.append(self._decoded(want, rows))
+            if want.entries:
+                self._check(want, found)
+        return answers
+
+    def places(self, accesses: Sequence[BoundAccess],
+               localities: Sequence[str] = ()
+               ) -> list[tuple[list[Group], list[Place]]]:
+        """Return where the rows of each access can be, unread: groups whose
+        slice of the table is meant, and single rows.
+        """
+        wants = self._wants(accesses, localities)
+        return [(w.slices, list(dict.fromkeys([*w.places, *w.entries])))
+                for w in wants]
+
+    # --- from accesses to places
+
+    def localities(self, table: Table, given: Sequence[str]) -> list[str]:
+        """Return the localities that may hold rows of a table."""
+        here = address.locality(table, self.store.settings.site)
+        if here == address.GLOBAL:
+            return [here]
+        return [one for one in given if one != address.GLOBAL] or [here]
+
+    def _wants(self, accesses: Sequence[BoundAccess],
+               localities: Sequence[str]) -> list[_Wants]:
+        wants = [self._want(a, self.localities(a.table, localities))
+                 for a in accesses]
+        reads = list(dict.fromkeys(r for w in wants for r in w.reads))
+        if reads:
+            answers = dict(zip(reads, self._read_index(reads)))
+            for want in wants:
+                assert want.index is not None or not want.reads
+                for read in want.reads:
+                    self._candidates(want, read, answers[read])
+        return wants
+
+    def _want(self, access: BoundAccess, localities: list[str]) -> _Wants:
+        table = access.table
+        want = _Wants(table)
+        path, index = access.path, access.index
+        if path is Path.SCAN:
+            index = table.scan_index
+            if index is None:
+                if table.grouping.columns:
+                    raise errors.InternalError(
+                        f'table {table.name} has no scan index')
+                path = Path.GROUP
+        for one in localities:
+            if path is Path.SCAN:
+                assert index is not None
+                want.index = index
+                want.reads.append(IndexRead(
+                    one, table.number, index.number, b'', index.buckets))
+            elif path is Path.INDEX:
+                assert index is not None
+                want.index = index
+                for key in access.keys:
+                    first, rest = address.index_key(table, index, key)
+                    lower, upper = _index_range(
+                        access, rest, len(key) == len(index.columns))
+                    want.reads.append(IndexRead(
+                        one, table.number, index.number, first,
+                        index.buckets, lower, upper))
+            else:
+                self._direct(want, access, path, one)
+        return want
+
+    @staticmethod
+    def _direct(want: _Wants, access: BoundAccess, path: Path,
+                locality: str) -> None:
+        table = want.table
+        n = len(table.grouping.columns)
+        for key in access.keys if access.path is not Path.SCAN else [()]:
+            group = Group(locality, address.group_key(table, key[:n]))
+            if path is Path.GROUP:
+                want.slices.append(group)
+            else:
+                want.places.append((group, RowKey(
+                    table.number, address.row_key(table, key[n:]))))
+
+    def _read_index(self, reads: Sequence[IndexRead]
+                    ) -> list[list[tuple[bytes, bytes]]]:
+        """Read index slices, as good as at once (rule 12).
+
+        Old entries are removed ``removal_delay`` after the new ones are
+        there: a phase that took longer could miss a row that moves.
+        """
+        for _ in range(_TRIES):
+            begin = self.clock.monotonic()
+            found = self.store.read_index(reads)
+            step('reader:index-read')
+            if self.clock.monotonic() - begin < self.bounds.removal_delay:
+                return found
+        raise errors.OperationalError(
+            f'reading {len(reads)} index slices took longer than '
+            f'index_removal_delay = {self.bounds.removal_delay:g} s, '
+            f'{_TRIES} times')
+
+    @staticmethod
+    def _candidates(want: _Wants, read: IndexRead,
+                    answer: Iterable[tuple[bytes, bytes]]) -> None:
+        assert want.index is not None
+        for rest, ref in answer:
+            group, pk = address.decode_ref(ref)
+            place = (Group(read.locality, group),
+                     RowKey(want.table.number, pk))
+            want.entries.setdefault(place, []).append(IndexEntry(
+                read.locality, read.table, read.index, read.first,
+                address.bucket(want.index, ref), rest, ref))
+
+    # --- from places to rows
+
+    def _fetch(self, wants: Sequence[_Wants]) -> tuple[
+            dict[Place, Row], dict[tuple[Group, int], list[Row]]]:
+        """Read all that a wave wants: single rows, and slices of groups."""
+        tables: dict[Group, set[int]] = {}
+        for want in wants:
+            for group in want.slices:
+                tables.setdefault(group, set()).add(want.table.number)
+        single = {
+            place: None for want in wants
+            for place in (*want.places, *want.entries)
+            if place[1].table not in tables.get(place[0], ())}
+        reads = [GroupRead(group, tuple(sorted(numbers)))
+                 for group, numbers in tables.items()]
+        reads += place_reads(single)
+        found: dict[Place, Row] = {}
+        slices: dict[tuple[Group, int], list[Row]] = {}
+        if reads:
+            for read, rows in zip(reads, self.resolver.read(reads)):
+                for row in rows:
+                    found[read.group, row.key] = row
+                    slices.setdefault(
+                        (read.group, row.key.table), []).append(row)
+            step('reader:rows-read')
+        self._fetch_moved(wants, found)
+        return found, slices
+
+    def _fetch_moved(self, wants: Sequence[_Wants],
+                     found: dict[Place, Row]) -> None:
+        """Read the rows that candidates moved to meanwhile (rule 13)."""
+        frontier = [p for want in wants for p in want.entries]
+        known = set(frontier)
+        for _ in range(_HOPS):
+            targets = []
+            for place in frontier:
+                row = found.get(place)
+                if row is not None and row.moved_to is not None:
+                    target = decode_move(row.moved_to, place[1].table)
+                    if target not in known:
+                        known.add(target)
+                        targets.append(target)
+            if not targets:
+                return
+            missing = [t for t in targets if t not in found]
+            if missing:
+                reads = place_reads(missing)
+                for read, rows in zip(reads, self.resolver.read(reads)):
+                    for row in rows:
+                        found[read.group, row.key] = row
+            frontier = targets
+        LOG.warning('A row of table %d moved more than %d times while it was '
+                    'read', frontier[0][1].table, _HOPS)
+
+    @staticmethod
+    def _follow(place: Place, found: dict[Place, Row],
+                rows: dict[Place, Row]) -> None:
+        """Add a candidate's row, and those that it moved to, to ``rows``."""
+        for _ in range(_HOPS + 1):
+            row = found.get(place)
+            if row is None or place in rows:
+                return
+            rows[place] = row
+            if row.moved_to is None:
+                return
+            place = decode_move(row.moved_to, place[1].table)
+
+    @staticmethod
+    def _decoded(want: _Wants, rows: dict[Place, Row]) -> list[StoredRow]:
+        stored = []
+        for (group, key), row in rows.items():
+            if row.document is None or row.version is None:
+                continue
+            values, created = document.decode(row.document)
+            stored.append(StoredRow(
+                want.table, Address(group, key), row.version, values,
+                created, row.history))
+        stored.sort(key=lambda r: (r.created, r.address.key.pk))
+        return stored
+
+    def _check(self, want: _Wants, found: dict[Place, Row]) -> None:
+        """Look for stale entries among those that led here."""
+        assert want.index is not None
+        live = [p for p in want.entries
+                if p in found and found[p].document is not None]
+        if len(live) > _CHECKED:
+            live = random.sample(live, _CHECKED)
+        checked = set(live)
+        for place, entries in want.entries.items():
+            row = found.get(place)
+            where = Address(*place)
+            current = None
+            if row is not None and row.document is not None:
+                if place not in checked:
+                    continue
+                values, _ = document.decode(row.document)
+                current = address.index_entry(
+                    want.table, want.index, values, where)
+            for entry in entries:
+                if entry != current:
+                    self.cleaner.stale(entry, want.table, where, row)
