@@ -255,9 +255,7 @@ def _place(reflected: Reflected, profile: Profile, number: int) -> tuple[
     group: str | int = number
     if rule.by is not None and names.keys() >= {c.lower() for c in rule.by}:
         by = tuple(names[c.lower()] for c in rule.by)
-        # only tables with grouping columns can share a group: the others'
-        # slices are found by the table's number all the same
-        group = rule.group if rule.group and by else number
+        group = rule.group or number
     else:
         by = key
     return group, by, key, rule.locality or profile.locality

@@ -58,17 +58,25 @@ class Rule:
         default_factory=dict)
 
 
-#: one group for the whole table: small, read often, written rarely
-REFERENCE = Rule(by=())
+def reference(group: str | None = None,
+              locality: str | None = 'global') -> Rule:
+    """Return the rule of a small table, read often and written rarely.
+
+    All its rows are one group: one read gives the table.
+
+    :param group: name of the group, if several tables share it.
+    """
+    return Rule(by=(), group=group, locality=locality)
 
 
 def member(group: str, *by: str, key: tuple[str, ...] = (),
            without: tuple[tuple[str, ...], ...] = (),
            indexes: tuple[tuple[str, ...], ...] = (),
-           buckets: Mapping[tuple[str, ...], int] | None = None) -> Rule:
+           buckets: Mapping[tuple[str, ...], int] | None = None,
+           locality: str | None = None) -> Rule:
     """Return the rule of a table whose rows join the group of ``by``."""
     return Rule(by=by, group=group, key=key, without=without,
-                indexes=indexes, buckets=buckets or {})
+                indexes=indexes, buckets=buckets or {}, locality=locality)
 
 
 @dataclasses.dataclass(frozen=True)
