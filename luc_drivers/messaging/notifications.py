@@ -250,6 +250,7 @@ class Listener:
     def _tick(self, limit: int) -> None:
         """Read what is new, commit what is done."""
         try:
+            found: list[Delivery] = []
             for log_reader in self._readers:
                 if not log_reader.prepared:
                     log_reader.prepare()
@@ -258,7 +259,10 @@ class Listener:
                 for entry, stripe in log_reader.scan(max(0, room)):
                     delivery = self._open(log_reader, entry, stripe)
                     if delivery is not None:
-                        self._ready.append(delivery)
+                        found.append(delivery)
+            # Stripes are read one by one; hand out in the order sent.
+            found.sort(key=lambda d: d.entry.position)
+            self._ready += found
             if self._failing:
                 self._failing = False
                 LOG.info('Notifications can be read again')

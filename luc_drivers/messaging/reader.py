@@ -180,7 +180,7 @@ class LogReader:
             self.settings.notification_ttl * _SECOND)
         since = max(oldest, min(lows, default=oldest) - self._window)
         for head in self._newest(self.matchmaker.log_heads(
-                self.log, _bucket(since))):
+                self.log, _bucket(since) - 1)):
             number = head.stripe
             self._marks[number] = head.mark
             if number in self._held:
@@ -243,7 +243,7 @@ class LogReader:
             return
         # What its last holder left may be in any bucket.
         heads = self.matchmaker.log_heads(
-            self.log, _bucket(min(s.since for s in taken)))
+            self.log, _bucket(min(s.since for s in taken)) - 1)
         for stripe in taken:
             stripe.buckets = {h.bucket for h in heads
                               if h.stripe == stripe.number}
@@ -271,7 +271,9 @@ class LogReader:
         # It stays set when there is no room, or the store fails.
         stripe.backlog = True
         for bucket in sorted(stripe.buckets):
-            while bucket >= _bucket(since):
+            # One more than the positions ask for: a sender may have taken
+            # the bucket by a clock that was late.
+            while bucket >= _bucket(since) - 1:
                 if len(out) >= room:
                     return out
                 page = self.matchmaker.log_read(
@@ -289,7 +291,7 @@ class LogReader:
             stripe.backlog = False
             stripe.mark = self._marks.get(stripe.number, '')
             stripe.read_at = now
-            oldest = _bucket(stripe.since)
+            oldest = _bucket(stripe.since) - 1
             stripe.buckets = {b for b in stripe.buckets if b >= oldest}
         return out
 

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 import contextlib
 import functools
 import os
-import threading
 import time
 import typing as ty
 import weakref
 
 import apsw
 
+from luc_drivers import native
 from luc_drivers.messaging import registrar
 from luc_drivers.messaging.matchmaker import base
 
@@ -114,14 +114,15 @@ class File:
     def __init__(self, folder: str) -> None:
         self.folder = folder
         self.path = os.path.join(folder, 'bus.sqlite')
-        self._lock = threading.Lock()
+        # Native: it is held only while SQLite runs.
+        self._lock = native.lock()
         self._connection: apsw.Connection | None = None
         self._swept = 0.0
         _files.add(self)
 
     def after_fork(self) -> None:
         """Let go of what belongs to the parent."""
-        self._lock = threading.Lock()
+        self._lock = native.lock()
         if self._connection is not None:
             # Kept, or the garbage collector would close it.
             _inherited.append(self._connection)
