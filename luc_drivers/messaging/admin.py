@@ -29,7 +29,6 @@ from luc_drivers.messaging import stripes
 from luc_drivers.messaging.matchmaker import base
 from luc_drivers.messaging.matchmaker import cassandra_schema as schema
 
-
 #: Microseconds between the times of an entry and of its head, at most.
 _BESIDE = 1_000_000
 
