@@ -18,6 +18,7 @@ write knows it, the rows that were there before get their entries; then it is
 public.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import itertools
@@ -113,7 +114,8 @@ def has_rows(store: Store, services: Services | None,
 
 
 def await_writers(store: Store, holder: str, seconds: float,
-                  what: str) -> None:
+                  what: str,
+                  sleep: Callable[[float], None] = time.sleep) -> None:
     """Wait until no process can write by an older catalog any more.
 
     :param holder: this process's lease, which does not count.
@@ -125,7 +127,7 @@ def await_writers(store: Store, holder: str, seconds: float,
         LOG.info(
             '%s: waiting %d s until the %d other processes that use database '
             '%s know it', what, seconds, len(others), store.database)
-        time.sleep(seconds)
+        sleep(seconds)
 
 
 def rows_of(store: Store, services: Services, schema: Schema,

@@ -59,17 +59,20 @@ class Catalog:
     :param profile: how new tables are stored.
     :param fresh: nobody else uses the database: no leases, no re-reading,
         no purging.
-    :param monotonic: seconds; for tests.
+    :param monotonic: clock, in seconds.
+    :param sleep: waits so many seconds.
     """
 
     def __init__(self, store: Store, profile: Profile, fresh: bool = False,
-                 monotonic: Callable[[], float] = time.monotonic) -> None:
+                 monotonic: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
         self.store = store
         self.profile = profile
         self.fresh = fresh
         self.holder = '%s:%d:%s' % (
             socket.gethostname(), os.getpid(), uuid.uuid4().hex[:8])
         self._monotonic = monotonic
+        self._sleep = sleep
         self._lock = threading.RLock()
         self._state = change.State()
         self._twin = reflect.Twin()
@@ -260,7 +263,7 @@ class Catalog:
         if not self.fresh:
             backfill.await_writers(
                 self.store, self.holder, STALE + COMMIT_BOUND,
-                done.statement.sql)
+                done.statement.sql, self._sleep)
         if backfill.may_have_rows(self.store, table):
             if services is None:
                 raise errors.NotSupportedError(

@@ -17,8 +17,6 @@ SQLite parses every DDL statement on it; PRAGMAs tell what came of it, to us
 and, verbatim, to whoever reflects the schema through SQL.
 """
 
-from collections.abc import Callable
-from collections.abc import Sequence
 import dataclasses
 import re
 from typing import Any
@@ -277,23 +275,26 @@ class Twin:
         return tuple(foreign_keys)
 
 
-def is_schema_read(sql: str) -> bool:
-    """Tell whether the twin may answer a PRAGMA: others have no effect."""
-    match = _PRAGMA.match(_COMMENTS.sub(' ', sql))
-    return match is None or match.group(1).lower() in READ_PRAGMAS
-
-
-def answer(twin: Twin, sql: str, parameters: Sequence[Any]) -> tuple[
+def answer(twin: Twin, sql: str, parameters: Any = ()) -> tuple[
         Description, list[tuple[Any, ...]]]:
     """Answer a PRAGMA or a query of sqlite_master from the twin.
 
-    PRAGMAs that set something (synchronous, journal_mode, …) mean nothing
-    here: they are accepted and return no rows.
+    PRAGMAs that set something (synchronous, journal_mode, …), ANALYZE,
+    VACUUM and REINDEX mean nothing here: they are accepted and return no
+    rows.
+
+    :raises NotSupportedError: ATTACH or DETACH.
     """
-    if not is_schema_read(sql):
-        return (), []
+    text = _COMMENTS.sub(' ', sql).strip()
+    match = _PRAGMA.match(text)
+    if match:
+        if match.group(1).lower() not in READ_PRAGMAS:
+            return (), []
+    else:
+        word = text.split(None, 1)[0].upper() if text else ''
+        if word in ('ANALYZE', 'VACUUM', 'REINDEX'):
+            return (), []
+        if word in ('ATTACH', 'DETACH'):
+            raise errors.NotSupportedError(
+                word + ' is not supported by sqlite+luc databases')
     return twin.query(sql, parameters)
-
-
-QueryTwin = Callable[[str, Sequence[Any]], tuple[
-    Description, list[tuple[Any, ...]]]]
