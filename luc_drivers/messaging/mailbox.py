@@ -85,6 +85,15 @@ def about(box: base.Box, message_id: str) -> bytes:
                       box.server, message_id)).encode()
 
 
+def check_size(settings: ty.Any, body: bytes) -> None:
+    """Refuse a body that the store would not take."""
+    if len(body) > settings.store_max_message_size:
+        raise base.MatchmakerRefused(
+            'a message of %d bytes is too large to be stored '
+            '([bus]store_max_message_size is %d)'
+            % (len(body), settings.store_max_message_size))
+
+
 class Mailbox:
     """Puts into and empties mailboxes."""
 
@@ -108,7 +117,9 @@ class Mailbox:
         :returns: live listeners that must be poked: they may have looked
             into the mailbox before the message was in it.
         :raises MailboxFull: nothing was stored.
+        :raises MatchmakerRefused: it is too large to be stored.
         """
+        check_size(self.settings, body)
         self._check_depth(box, site)
         if self.cipher is not None:
             body = self.cipher.seal(body, about(box, message_id))

@@ -33,6 +33,7 @@ import uuid
 
 from luc_drivers.messaging import reader
 from luc_drivers.messaging import stripes
+from luc_drivers.messaging.mailbox import check_size
 from luc_drivers.messaging.mailbox import Cipher
 from luc_drivers.messaging.matchmaker import base
 
@@ -63,6 +64,7 @@ class Sender:
         :param entry_id: of ``new_id``, for an attempt that may be repeated.
         :returns: the stripe that has it.
         :raises MatchmakerUnavailable: it may or may not be stored.
+        :raises MatchmakerRefused: it is too large to be stored.
         """
         log = base.Log(namespace, exchange, topic)
         turn = self._turns.get(log)
@@ -100,6 +102,7 @@ def append(matchmaker: base.Matchmaker, settings: ty.Any,
            cipher: Cipher | None, log: base.Log, stripe: int,
            entry: base.LogEntry) -> None:
     """Append an entry whose body is plain."""
+    check_size(settings, entry.body)
     if cipher is not None:
         entry = dataclasses.replace(
             entry, body=cipher.seal(entry.body, about(log, entry.id)))

@@ -199,6 +199,11 @@ storage_opts = [
     cfg.IntOpt(
         'mailbox_batch', default=100, min=1, max=1000,
         help='Messages taken from a mailbox at once.'),
+    cfg.IntOpt(
+        'store_max_message_size', default=8388608, min=65536,
+        help='Bytes of the largest message or notification that is put into '
+             'the store. Cassandra refuses writes larger than half of its '
+             'commit log\'s segment size, 16 MiB by default.'),
     cfg.FloatOpt(
         'notification_ttl', default=86400.0, min=60.0,
         help='Seconds that notifications are kept for their listeners.'),

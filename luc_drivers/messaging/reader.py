@@ -94,6 +94,7 @@ class LogReader:
         self._members: list[tuple[str, str]] = [member]
         self._members_at = float('-inf')
         self._rescan_at = float('-inf')
+        self._loss_reported = float('-inf')
         self._offset = 0.0
         self._clock_at = float('-inf')
 
@@ -182,11 +183,13 @@ class LogReader:
         for head in self._newest(self.matchmaker.log_heads(
                 self.log, _bucket(since) - 1)):
             number = head.stripe
+            changed = self._marks.get(number) != head.mark
             self._marks[number] = head.mark
             if number in self._held:
-                self._news[number] = now
-                self._held[number].buckets.add(head.bucket)
-                self._held[number].backlog = True
+                if changed:
+                    self._news[number] = now
+                    self._held[number].buckets.add(head.bucket)
+                    self._held[number].backlog = True
             elif self._ours(number) and (
                     number not in done or done[number].mark != head.mark):
                 self._wanted.setdefault(number, now)
@@ -323,15 +326,22 @@ class LogReader:
                 self._lose(number, stripe)
             raise
         if not kept:
-            LOG.warning('Another listener took over stripe %d of %s; '
-                        'notifications not yet committed may come twice',
-                        number, self.log.topic)
+            self._report_loss(stripe)
             self._lose(number, stripe)
         elif ttl:
             stripe.until = started + ttl
             stripe.committed = started
         else:
             del self._held[number]
+
+    def _report_loss(self, stripe: stripes.Stripe) -> None:
+        now = time.monotonic()
+        if now - self._loss_reported > RESCAN_INTERVAL:
+            self._loss_reported = now
+            LOG.warning('The lease on part %d of notifications of %s ran '
+                        'out before it was renewed (every %g s would do); '
+                        'some may come twice', stripe.number, self.log.topic,
+                        self.settings.notification_lease / 3)
 
     def _lose(self, number: int, stripe: stripes.Stripe) -> None:
         stripe.lost = True

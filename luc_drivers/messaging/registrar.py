@@ -92,6 +92,7 @@ class Registrar:
                 state=base.DRAINING, boot=endpoint.boot or boot_id(),
                 plane=self.settings.plane,
                 started=endpoint.started or time.time()))
+            self._rewritten = time.monotonic()
             self._write()
             return self.endpoint
 
