@@ -1,0 +1,26 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The model's store keeps the contract that the real stores keep."""
+
+import unittest
+
+from luc_drivers.db.store.base import StoreSettings
+from tests.unit.db import memory_store
+from tests.unit.db import store_contract
+
+
+class MemoryStoreTest(store_contract.StoreContract, unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.store = memory_store.MemoryStore('test', StoreSettings())
