@@ -24,6 +24,8 @@ B1): after each send or receive on a socket its EVENTS are read again.
 import collections
 import random
 import time
+import traceback
+import types
 from typing import Any
 
 import zmq
@@ -37,6 +39,8 @@ from luc_drivers.messaging import wire
 #: seconds between looks at connections while anything is outstanding
 _TICK = 0.2
 _SLOW_TICK = 1.0
+#: seconds between attempts to make a socket that could not be made
+_REOPEN_AFTER = 1.0
 #: seconds after which a peer's full queue is tried again
 _BLOCKED_RETRY = 0.005
 #: frames taken from one socket before the others get their turn
@@ -51,6 +55,19 @@ PROBE = 'probe'
 DEAD = 'dead'
 
 _monotonic = time.monotonic
+# pyzmq's enums cost microseconds at each use.
+_EVENTS = int(zmq.EVENTS)
+_POLLIN = int(zmq.POLLIN)
+_POLLOUT = int(zmq.POLLOUT)
+_DONTWAIT = int(zmq.DONTWAIT)
+_SNDMORE = int(zmq.SNDMORE)
+
+#: the settings that are read for each message
+_HOT = ('backlog', 'send_hwm', 'heartbeat_interval', 'heartbeat_timeout',
+        'handshake_timeout', 'reconnect_interval', 'reconnect_interval_max',
+        'max_peers', 'peer_idle_timeout', 'dedup_window', 'chunk_size',
+        'chunk_credit', 'max_message_size', 'queue_max_bytes',
+        'queue_max_messages', 'reply_cache_bytes', 'resend_interval')
 
 
 class IoLoop:
@@ -62,7 +79,8 @@ class IoLoop:
 
         :param agent: slot of the thread that may log and block.
         """
-        self.settings = settings
+        self.settings = types.SimpleNamespace(
+            **{name: getattr(settings, name) for name in _HOT})
         self.instance = instance
         self.boot = boot
         self.security = security
@@ -86,6 +104,7 @@ class IoLoop:
         self._by_fd: dict[int, Any] = {}
         self._ready: dict[Any, None] = {}
         self._router: Any = None
+        self._zap: Any = None
         self._last_log: dict[str, float] = {}
         self._context: Any = None
         self._thread: Any = None
@@ -128,10 +147,10 @@ class IoLoop:
         if peer is None:
             peer = outgoing.OutPeer(self, instance, endpoint, now)
             self.out_peers[instance] = peer
+        peer.submit(pending, now)
         if peer.sock is None:
             peer.endpoint = endpoint
             self._open(peer, now)
-        peer.submit(pending, now)
         self._hurry(now)
 
     def give_up(self, endpoint: Any, pending: outgoing.Pending) -> None:
@@ -200,10 +219,14 @@ class IoLoop:
     def attach_router(self, fd: int, address: str, slot: Any) -> None:
         """Serve on a listening TCP socket; the slot gets None or an error."""
         try:
+            if self.security is not None:
+                # It must be there before a socket that asks it is bound.
+                self._zap = self.security.authenticator(self._context)
+                self._register(self._zap.socket, self._zap)
             sock = self._socket(zmq.ROUTER)
             sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
             sock.setsockopt(zmq.BACKLOG, self.settings.backlog)
-            if self.security is not None and self.security.enabled:
+            if self.security is not None:
                 self.security.server(sock)
             sock.setsockopt(zmq.USE_FD, fd)
             sock.bind(address)
@@ -344,6 +367,26 @@ class IoLoop:
 
     def _open(self, peer: outgoing.OutPeer, now: float) -> None:
         self._limit_sockets(now)
+        peer.opened = now
+        try:
+            sock = self._connect(peer)
+        except Exception as e:  # no descriptors, bad address, no trust
+            self.log(40, 'connect' + peer.endpoint.instance,
+                     'Can\'t connect to %s (%s): %s', peer.endpoint.host,
+                     peer.endpoint.addresses[0], str(e))
+            peer.fail_unsent()
+            return
+        peer.sock = sock
+        peer.welcomed = False
+        peer.down_since = now if peer.outstanding else None
+        peer.records.appendleft(
+            wire.document(wire.HELLO, self.introduction()))
+        for transfer in peer.transfers.values():
+            transfer.rewind(now)
+        self._register(sock, peer)
+        self.dirty[peer] = None
+
+    def _connect(self, peer: outgoing.OutPeer) -> Any:
         settings = self.settings
         sock = self._socket(zmq.DEALER)
         sock.setsockopt(zmq.IMMEDIATE, 1)
@@ -352,20 +395,14 @@ class IoLoop:
                         int(settings.reconnect_interval * 1000 * jitter))
         sock.setsockopt(zmq.RECONNECT_IVL_MAX,
                         int(settings.reconnect_interval_max * 1000 * jitter))
-        if self.security is not None and self.security.enabled:
-            self.security.client(sock, peer.endpoint)
-        sock.connect(peer.endpoint.addresses[0])
-        peer.sock = sock
-        peer.opened = now
-        peer.welcomed = False
-        peer.was_up = False
-        peer.down_since = now if peer.outstanding else None
-        peer.records.appendleft(
-            wire.document(wire.HELLO, self.introduction()))
-        for transfer in peer.transfers.values():
-            transfer.rewind(now)
-        self._register(sock, peer)
-        self.dirty[peer] = None
+        try:
+            if self.security is not None:
+                self.security.client(sock, peer.endpoint)
+            sock.connect(peer.endpoint.addresses[0])
+        except Exception:
+            sock.close()
+            raise
+        return sock
 
     def _close(self, peer: outgoing.OutPeer) -> None:
         sock = peer.sock
@@ -398,7 +435,6 @@ class IoLoop:
                 self._turn()
         except BaseException as e:  # told to the agent, which logs it
             self._running = False
-            import traceback
             self.tell(LOG_LINE, 50, 'The transport\'s I/O thread died; this '
                       'process can neither call nor serve: %s',
                       (''.join(traceback.format_exception(e)),))
@@ -419,6 +455,8 @@ class IoLoop:
             peer.gone()
         if self._router is not None:
             self._router.close()
+        if self._zap is not None:
+            self._zap.close()
         self._context.term()
         self._epoll.close()
         while self._commands:
@@ -432,7 +470,10 @@ class IoLoop:
         commands = self._commands
         while commands:
             function, arguments = commands.popleft()
-            function(*arguments)
+            try:
+                function(*arguments)
+            except Exception as e:
+                self._failed(e)
         if self.dirty:
             self._flush()
         if self._ready:
@@ -498,12 +539,12 @@ class IoLoop:
             self._open(peer, now)
             return
         while peer.has_work():
-            if not sock.getsockopt(zmq.EVENTS) & zmq.POLLOUT:
+            if not sock.getsockopt(_EVENTS) & _POLLOUT:
                 break  # its ZMQ_FD tells when that changes
             records = peer.take(now)
             if records:
                 sock.send(self._frame(peer, peer.floor(), records),
-                          zmq.DONTWAIT)
+                          _DONTWAIT)
         self._ready[peer] = None
 
     def _flush_in(self, peer: incoming.InPeer, now: float) -> None:
@@ -514,7 +555,7 @@ class IoLoop:
                 peer.acks = {}
                 return
             try:
-                router.send(peer.rid, zmq.SNDMORE | zmq.DONTWAIT)
+                router.send(peer.rid, _SNDMORE | _DONTWAIT)
             except zmq.Again:
                 self._blocked[peer] = None
                 break
@@ -522,7 +563,7 @@ class IoLoop:
                 # It is not connected now; replies wait in peer.active.
                 peer.rid = None
                 continue
-            router.send(self._frame(peer, 0, peer.take(now)), zmq.DONTWAIT)
+            router.send(self._frame(peer, 0, peer.take(now)), _DONTWAIT)
         self._ready[router] = None
 
     def _receive(self) -> None:
@@ -533,6 +574,9 @@ class IoLoop:
         for owner in ready:
             if owner is self._router:
                 self._receive_in(now, now_us)
+            elif owner is self._zap:
+                for line in owner.handle():
+                    self.log(30, 'zap' + line, '%s', line)
             elif owner.sock is not None:
                 self._receive_out(owner, now, now_us)
 
@@ -540,21 +584,23 @@ class IoLoop:
                      now_us: int) -> None:
         sock = peer.sock
         for _ in range(_BURST):
-            events = sock.getsockopt(zmq.EVENTS)
-            if not events & zmq.POLLIN:
-                if events & zmq.POLLOUT:
+            events = sock.getsockopt(_EVENTS)
+            if not events & _POLLIN:
+                if events & _POLLOUT:
                     if peer.down_since is not None:
                         peer.on_up(now)
                     if peer.has_work() and (peer.records or peer.requests or
                                             peer.transfers):
                         self.dirty[peer] = None
                 return
-            data = sock.recv(zmq.DONTWAIT)
+            data = sock.recv(_DONTWAIT)
             try:
                 frame, records = wire.parse(data)
                 peer.on_frame(frame, records, now, now_us)
             except wire.WireError as e:
                 self._malformed(peer.endpoint.addresses[0], e)
+            except Exception as e:
+                self._failed(e)
             if peer.sock is not sock:
                 return
         self._ready[peer] = None
@@ -562,9 +608,9 @@ class IoLoop:
     def _receive_in(self, now: float, now_us: int) -> None:
         router = self._router
         for _ in range(_BURST):
-            if not router.getsockopt(zmq.EVENTS) & zmq.POLLIN:
+            if not router.getsockopt(_EVENTS) & _POLLIN:
                 return
-            parts = router.recv_multipart(zmq.DONTWAIT, copy=False)
+            parts = router.recv_multipart(_DONTWAIT, copy=False)
             rid = parts[0].bytes
             try:
                 if len(parts) != 2:
@@ -574,6 +620,8 @@ class IoLoop:
                                        now_us)
             except wire.WireError as e:
                 self._malformed(_peer_address(parts[-1]), e)
+            except Exception as e:
+                self._failed(e)
         self._ready[router] = None
 
     def _on_request_frame(self, rid: bytes, part: Any, frame: wire.Frame,
@@ -593,15 +641,14 @@ class IoLoop:
                 self.in_peers[frame.src] = peer
             self.routes[rid] = peer
             peer.on_route(rid, now)
-        elif (self.security is not None and self.security.enabled and
-                not self._authorised(part, frame)):
+        elif self.security and not self._authorised(part, frame):
             return
         peer.on_frame(frame, records, now, now_us)
 
     def _authorised(self, part: Any, frame: wire.Frame) -> bool:
         """May whoever holds this connection speak as this instance?"""
         security = self.security
-        if security is None or not security.enabled:
+        if security is None:
             return True
         user = _user_id(part, security)
         peer = self.in_peers.get(frame.src)
@@ -620,8 +667,8 @@ class IoLoop:
         answer = wire.frame(clock.now_us(), self.instance, frame.src, 0,
                             [wire.record(wire.WRONG_INSTANCE, frame.dst)])
         try:
-            self._router.send(rid, zmq.SNDMORE | zmq.DONTWAIT)
-            self._router.send(answer, zmq.DONTWAIT)
+            self._router.send(rid, _SNDMORE | _DONTWAIT)
+            self._router.send(answer, _DONTWAIT)
         except zmq.ZMQError:
             self.count('unsent_answers')
 
@@ -629,6 +676,12 @@ class IoLoop:
         self.count('malformed')
         self.log(30, 'malformed' + sender,
                  'Dropped a frame from %s: %s', sender, error)
+
+    def _failed(self, error: Exception) -> None:
+        """A fault of ours: one message must not end the thread."""
+        self.count('faults')
+        self.log(40, 'fault' + repr(error), 'Fault in the transport: %s',
+                 ''.join(traceback.format_exception(error)))
 
     # -- time -------------------------------------------------------------
 
@@ -642,8 +695,13 @@ class IoLoop:
         for peer in list(self.out_peers.values()):
             sock = peer.sock
             if sock is None:
+                if peer.outstanding:
+                    busy = True
+                    peer.expire(now)
+                    if now - peer.opened > _REOPEN_AFTER:
+                        self._open(peer, now)
                 continue
-            writable = bool(sock.getsockopt(zmq.EVENTS) & zmq.POLLOUT)
+            writable = bool(sock.getsockopt(_EVENTS) & _POLLOUT)
             peer.tick(now, writable)
             if peer.sock is not None:
                 self._ready[peer] = None
@@ -683,7 +741,7 @@ def _peer_address(part: Any) -> str:
 
 
 def _user_id(part: Any, security: Any) -> str:
-    if security is None or not security.enabled:
+    if security is None:
         return ''
     try:
         return part.get('User-Id')

@@ -98,13 +98,11 @@ class OutPeer(channel.Channel):
         self.welcomed = False
         self.opened = 0.0
         self.down_since: float | None = None
-        self.was_up = False
         self.probed = 0.0
         self.requests: collections.deque[Pending] = collections.deque()
         self.outstanding: dict[int, Pending] = {}
         self.unacked: dict[int, Pending] = {}
         self.given_up: collections.deque[int] = collections.deque(maxlen=1000)
-        self.heard_pid = 0
         # Numbers never repeat within our life, even if this object is
         # dropped and made again: the clock runs faster than requests come.
         self.next_seq = clock.now_us()
@@ -278,14 +276,13 @@ class OutPeer(channel.Channel):
         if writable:
             if self.down_since is not None:
                 self.on_up(now)
-            self.was_up = True
         elif self.outstanding:
             self._while_down(now)
         if (writable and not self.welcomed and
                 now - self.opened > settings.handshake_timeout):
             self.io.reopen(self)
             return
-        self._expire(now)
+        self.expire(now)
         if writable:
             self._resend(now)
             self.stalled_transfers(now)
@@ -329,7 +326,8 @@ class OutPeer(channel.Channel):
                 self.settle(pending)
                 pending.tell(UNSENT)
 
-    def _expire(self, now: float) -> None:
+    def expire(self, now: float) -> None:
+        """Give up what nobody waits for and is too old."""
         for pending in list(self.outstanding.values()):
             if pending.expires and now >= pending.expires:
                 self.settle(pending)
