@@ -338,7 +338,7 @@ class LogReader:
         now = time.monotonic()
         if now - self._loss_reported > RESCAN_INTERVAL:
             self._loss_reported = now
-            LOG.warning('The lease on part %d of notifications of %s ran '
+            LOG.warning('The lease on part %d of the log of %s ran '
                         'out before it was renewed (every %g s would do); '
                         'some may come twice', stripe.number, self.log.topic,
                         self.settings.notification_lease / 3)

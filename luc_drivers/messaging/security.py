@@ -112,12 +112,15 @@ class AllowList:
         self._reload = reload
         self._looked = float('-inf')
         self._seen: tuple | None = None
+        self._last_error = ''
         self.errors: collections.deque[str] = collections.deque(maxlen=10)
         """Why the last looks failed; for whoever may log."""
         self.by_curve: dict[str, keys.HostKey] = {}
         self.by_user: dict[str, keys.HostKey] = {}
         self.by_host: dict[str, list[keys.HostKey]] = {}
         self.refresh()
+        if self._last_error:
+            raise keys.KeyFileError('[bus]keys_dir: %s' % self._last_error)
 
     def refresh(self) -> bool:
         """Look for changes, if it is time; return whether there were any.
@@ -138,9 +141,12 @@ class AllowList:
                 return False
             found = keys.allowed(self._folder)
         except (OSError, keys.KeyFileError) as e:
-            self.errors.append('[bus]keys_dir: %s' % e)
+            if str(e) != self._last_error:
+                self._last_error = str(e)
+                self.errors.append('the allowed keys are kept as they were: '
+                                   '%s' % e)
             return False
-        self._seen = seen
+        self._seen, self._last_error = seen, ''
         by_host: dict[str, list[keys.HostKey]] = {}
         for key in found.values():
             by_host.setdefault(key.host, []).append(key)
@@ -176,7 +182,7 @@ class Zap:
                 frames = self.socket.recv_multipart(zmq.DONTWAIT)
             except zmq.Again:
                 break
-            split = frames.index(b'') + 1 if b'' in frames else 0
+            split = frames.index(b'') + 1 if b'' in frames else 1
             route, question = frames[:split], frames[split:]
             status, user, why = self._judge(question)
             request = question[1] if len(question) > 1 else b''
@@ -199,6 +205,8 @@ class Zap:
             return (b'400', b'',
                     'refused %s: it uses %s, not CURVE: set [bus]security '
                     'there' % (address, mechanism))
+        if len(question[6]) != 32:
+            return b'500', b'', 'malformed ZAP request'
         public = z85.encode(question[6])
         key = self._allowed.by_curve.get(public.decode())
         if key is None:
@@ -219,7 +227,7 @@ class Security:
     """
 
     def __init__(self, settings: ty.Any) -> None:
-        """:raises keys.KeyFileError: a key is missing."""
+        """:raises keys.KeyFileError: a key is missing or malformed."""
         self.enabled = settings.security == 'curve'
         self.host = host_name(settings)
         self.public_key = ''
