@@ -45,7 +45,7 @@ def load(settings: ty.Any) -> base.Matchmaker:
         found = _loaded.get(settings.key)
         if found is None:
             try:
-                manager = driver.DriverManager(
+                manager: ty.Any = driver.DriverManager(
                     NAMESPACE, settings.matchmaker, invoke_on_load=True,
                     invoke_args=(settings,))
             except RuntimeError as e:
@@ -53,5 +53,6 @@ def load(settings: ty.Any) -> base.Matchmaker:
                     '[bus]matchmaker %s: no such back end; there are '
                     'cassandra, embedded and memory (%s)'
                     % (settings.matchmaker, e)) from e
-            found = _loaded[settings.key] = manager.driver
+            made: base.Matchmaker = manager.driver
+            found = _loaded[settings.key] = made
     return found

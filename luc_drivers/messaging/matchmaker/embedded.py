@@ -377,7 +377,7 @@ class EmbeddedMatchmaker(base.Matchmaker):
         key = (*self._log(log), pool, stripe)
         now = embedded_file.uptime()
         with self.file.transaction() as connection:
-            rows = connection.execute(
+            rows: list[tuple] = connection.execute(
                 'INSERT INTO leases VALUES '
                 "(?, ?, ?, ?, ?, ?, ?, ?, ?, '') "
                 'ON CONFLICT DO UPDATE SET owner = excluded.owner, '

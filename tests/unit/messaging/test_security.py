@@ -360,11 +360,14 @@ class SocketTest(SecurityCase):
 
     def test_process_that_inherits_the_port(self):
         """Rule B5: another process on the port has another key."""
-        self.router.unbind(self.endpoint.addresses[0])
-        self.router.close(0)
+        stale = self.endpoint
+        later = security.Security(self.settings)
         self.router = self.context.socket(zmq.ROUTER)
-        security.Security(self.settings).server(self.router)
-        self.router.bind(self.endpoint.addresses[0])
+        later.server(self.router)
+        port = self.router.bind_to_random_port('tcp://127.0.0.1')
+        # The same host's registration of a process that had this port.
+        self.endpoint = self.security.sign(stale.replace(
+            addresses=('tcp://127.0.0.1:%d' % port,)))
         other = self.other_host()
         self.dealer(lambda s: other.client(s, self.endpoint))
         self.assertIsNone(self.receive(0.5))
