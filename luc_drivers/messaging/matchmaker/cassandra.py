@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 import datetime
 import math
+import os
 import threading
 import time
 import typing as ty
@@ -84,13 +85,16 @@ class CassandraMatchmaker(base.Matchmaker):
         # Store's clock minus the monotonic one, in seconds, and when.
         self._offset: tuple[float, float] = (0.0, float('-inf'))
         self._prepared = False
-        self._prepare_lock = threading.Lock()
+        # By process: one that is held at a fork is held for ever there.
+        self._prepare_locks: dict[int, threading.Lock] = {}
 
     def prepare(self) -> None:
         """Create the keyspace if it is missing and this role may."""
         if self._prepared:
             return
-        with self._prepare_lock:
+        lock = self._prepare_locks.setdefault(os.getpid(),
+                                              threading.Lock())
+        with lock:
             if not self._prepared:
                 self.cql.create(schema.create_statements(self.settings),
                                 schema.keyspace(self.settings),
