@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import itertools
+import math
 
 from luc_drivers.db.catalog import schema as schemas
 from luc_drivers.db.planner import plan
@@ -30,6 +31,15 @@ from luc_drivers.db.planner import values
 #: more keys than this are not made by multiplying columns: an index look-up
 #: then uses fewer columns
 MAX_PRODUCT = 10000
+
+#: the type that a column compares with as it is
+_PLAIN = {
+    schemas.Affinity.INTEGER: int,
+    schemas.Affinity.REAL: int,
+    schemas.Affinity.NUMERIC: int,
+    schemas.Affinity.TEXT: str,
+    schemas.Affinity.BLOB: str,
+}
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -115,6 +125,11 @@ class Fetch(plan.Access):
         keys, columns = self._keys(parameters, query)
         bound.keys = keys
         if columns < len(step.columns):
+            if step.path is plan.Path.ROW:
+                # whole groups instead
+                columns = len(step.table.grouping.columns)
+                bound.path = plan.Path.GROUP
+                bound.keys = list(dict.fromkeys(k[:columns] for k in keys))
             bound.key_columns = step.columns[:columns]
             bound.unique = False
             bound.lower = bound.upper = None
@@ -139,6 +154,12 @@ class Fetch(plan.Access):
     def _term(self, term: predicates.Term, affinity: schemas.Affinity,
               parameters: plan.Parameters,
               query: plan.RunQuery) -> list[plan.SQLValue]:
+        if len(term.operands) == 1 and term.many:
+            # a long list of values that need no conversion
+            given = list(self._value(term.operands[0], parameters))
+            kinds = set(map(type, given))
+            if kinds == {_PLAIN[affinity]}:
+                return list(dict.fromkeys(given))  # type: ignore[arg-type]
         found: dict[tuple[type, plan.SQLValue], plan.SQLValue] = {}
         for operand in term.operands:
             for given in self._value(operand, parameters):
@@ -189,41 +210,42 @@ class Fetch(plan.Access):
             rows[wanted] = query(sql, self._arguments(order, parameters))
             if not rows[wanted]:
                 return [], len(step.columns)
-        # each factor: positions of columns, and the tuples for them
+        # a grouping column may be in the row's key, too: bound once
+        names = list(dict.fromkeys(step.columns))
+        parts = [step.parts[step.columns.index(n)] for n in names]
+        # each factor: positions among the names, and the tuples for them
         factors: list[tuple[list[int], list[tuple]]] = []
-        seen: dict[KeyQuery, int] = {}
-        for position, part in enumerate(step.parts):
-            if isinstance(part, FromQuery):
-                if part.query in seen:
-                    factors[seen[part.query]][0].append(position)
-                else:
-                    seen[part.query] = len(factors)
-                    factors.append(([position], []))
-                continue
-            affinity = step.table.column(step.columns[position]).affinity
-            found = self._term(part, affinity, parameters, query)
-            if not found:
-                return [], len(step.columns)
-            factors.append(([position], [(v,) for v in found]))
-        for wanted, at in seen.items():
-            positions, tuples = factors[at]
-            tuples.extend(self._converted(
-                positions, rows[wanted], query))
-            if not tuples:
-                return [], len(step.columns)
-        return self._product(factors)
+        for wanted in rows:
+            positions = [i for i, p in enumerate(parts)
+                         if isinstance(p, FromQuery) and p.query == wanted]
+            factors.append((positions, self._converted(
+                [(names[i], parts[i].column)  # type: ignore[union-attr]
+                 for i in positions], rows[wanted], query)))
+        for position, (name, part) in enumerate(zip(names, parts)):
+            if not isinstance(part, FromQuery):
+                affinity = step.table.column(name).affinity
+                found = self._term(part, affinity, parameters, query)
+                factors.append(([position], [(v,) for v in found]))
+        if not all(tuples for _positions, tuples in factors):
+            return [], len(step.columns)
+        keys, bound = self._product(factors, len(names))
+        if len(names) == len(step.columns) or bound < len(names):
+            return keys, bound
+        places = [names.index(c) for c in step.columns]
+        return ([tuple(k[p] for p in places) for k in keys],
+                len(step.columns))
 
-    def _converted(self, positions: Sequence[int],
+    def _converted(self, columns: Sequence[tuple[str, int]],
                    rows: Sequence[tuple[plan.SQLValue, ...]],
                    query: plan.RunQuery) -> list[tuple]:
-        """Return a key query's rows as values of the key's columns."""
-        parts = [self.step.parts[p] for p in positions]
-        columns = [p.column for p in parts if isinstance(p, FromQuery)]
-        affinities = [self.step.table.column(self.step.columns[p]).affinity
-                      for p in positions]
+        """Return a key query's rows as values of the key's columns.
+
+        :param columns: (name of the key's column, the query's column).
+        """
+        affinities = [self.step.table.column(n).affinity for n, _c in columns]
         found: dict[tuple, tuple] = {}
         for row in rows:
-            chosen = [row[c] for c in columns]
+            chosen = [row[c] for _n, c in columns]
             if None in chosen:
                 continue
             for made in itertools.product(*(
@@ -232,29 +254,27 @@ class Fetch(plan.Access):
                 found[tuple((type(v), v) for v in made)] = made
         return list(found.values())
 
-    def _product(self, factors: list[tuple[list[int], list[tuple]]]
-                 ) -> tuple[list[tuple[plan.SQLValue, ...]], int]:
-        step = self.step
-        columns = len(step.columns)
+    def _product(self, factors: list[tuple[list[int], list[tuple]]],
+                 columns: int) -> tuple[
+                     list[tuple[plan.SQLValue, ...]], int]:
+        """Return all combinations of the factors' tuples, and how many of
+        the columns they bind: fewer where there would be too many."""
+        fewest = {
+            plan.Path.INDEX: 1,
+            plan.Path.ROW: len(self.step.table.grouping.columns),
+        }.get(self.step.path, columns)
+        while columns > max(fewest, 1) and (
+                math.prod(len(t) for _p, t in factors) > MAX_PRODUCT):
+            columns -= 1
+            factors = [f for f in factors if f[0][0] < columns]
         if len(factors) == 1 and factors[0][0] == list(range(columns)):
             return factors[0][1], columns
-        size = 1
-        for _positions, tuples in factors:
-            size *= len(tuples)
-        while size > MAX_PRODUCT and step.path is plan.Path.INDEX and (
-                columns > 1):
-            columns -= 1
-            factors = [([p for p in positions if p < columns], tuples)
-                       for positions, tuples in factors]
-            factors = [f for f in factors if f[0]]
-            size = 1
-            for _positions, tuples in factors:
-                size *= len(tuples)
         keys: dict[tuple, tuple] = {}
         for combined in itertools.product(*(t for _p, t in factors)):
             key: list[plan.SQLValue] = [None] * columns
             for (positions, _tuples), chosen in zip(factors, combined):
                 for position, value in zip(positions, chosen):
-                    key[position] = value
+                    if position < columns:
+                        key[position] = value
             keys[tuple((type(v), v) for v in key)] = tuple(key)
         return list(keys.values()), columns

@@ -33,7 +33,7 @@ from luc_drivers.db.planner import text as texts
 _ROUND = 20.0
 _WAVE = 40.0
 _SCAN_ROWS = 100_000.0
-_SLICE_ROWS = 50.0
+_SLICE_ROWS = 30.0
 _GROUP_ROWS = 5.0
 #: values that an IN list or an OR is taken to have
 _LIST = 10.0
@@ -288,13 +288,14 @@ class Chooser:
                      for key in table.unique_keys if key.public)
         if unique:
             per_key = 1.0
-        rows, owners = per_key, set()
+        rows, owners = per_key, set[object]()
         wave = 0
         for source in chosen:
             wave = max(wave, source.wave + 1)
-            if source.owner is None or source.owner not in owners:
+            origin = source.owner or id(source)
+            if origin not in owners:
                 rows *= source.rows
-                owners.add(source.owner)
+                owners.add(origin)
         step = access.Step(
             table, path, columns, self._parts(chosen), index,
             next((r for r in ranges if not r.upper), None),

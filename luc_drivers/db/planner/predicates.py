@@ -184,6 +184,9 @@ def _edge(source: Vertex, target: Vertex) -> Edge | None:
     if not _usable(target) or not origin.binary:
         return None
     assert aim.affinity is not None
+    if _constant_output(source):
+        # as a literal is compared: converted like one
+        return Edge(source, False)
     if origin.affinity is None:
         # numeric columns convert the other side, never themselves
         return Edge(source, False) if values.is_numeric(
@@ -192,6 +195,11 @@ def _edge(source: Vertex, target: Vertex) -> Edge | None:
         return None
     return Edge(source, values.is_numeric(aim.affinity)
                 == values.is_numeric(origin.affinity))
+
+
+def _constant_output(vertex: Vertex) -> bool:
+    owner, column = vertex
+    return isinstance(owner, scope.Query) and owner.outputs[column].constant
 
 
 def constant(tree: exp.Expression) -> Operand | None:

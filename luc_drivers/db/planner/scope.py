@@ -88,11 +88,13 @@ class Output:
     :ivar origins: per arm, the (reference, column) that it hands on
         unchanged; None where it is an expression.
     :ivar collated: an expression that may bring a collation.
+    :ivar constant: a literal or placeholder: no affinity, no collation.
     """
 
     name: str
     origins: tuple[tuple[Ref, str] | None, ...]
     collated: bool = False
+    constant: bool = False
 
 
 @dataclasses.dataclass(eq=False)
@@ -315,7 +317,8 @@ class Builder:
             columns = alias.args.get('columns') if alias else None
             if columns and made.outputs is not None:
                 made.outputs = [
-                    Output(c.name.lower(), o.origins, o.collated)
+                    Output(c.name.lower(), o.origins, o.collated,
+                               o.constant)
                     for c, o in zip(columns, made.outputs)
                 ] if len(columns) == len(made.outputs) else None
             ctes[name] = made
@@ -471,14 +474,15 @@ def _outputs(trees: list[exp.Expression],
         if found is None or (lists and len(found) != len(lists[0])):
             return None
         lists.append(found)
-    return [Output(parts[0][0], tuple(p[1] for p in parts),
-                   any(p[2] for p in parts))
-            for parts in zip(*lists)]
+    return [Output(found[0].name, tuple(o for p in found for o in p.origins),
+                   any(p.collated for p in found),
+                   all(p.constant for p in found))
+            for found in zip(*lists)]
 
 
-def _projection(tree: exp.Select, block: Block) -> list[
-        tuple[str, tuple[Ref, str] | None, bool]] | None:
-    found: list[tuple[str, tuple[Ref, str] | None, bool]] = []
+def _projection(tree: exp.Select, block: Block) -> list[Output] | None:
+    """Return the result columns of one SELECT."""
+    found: list[Output] = []
     for item in tree.expressions:
         inner = item.this if isinstance(item, exp.Alias) else item
         if isinstance(inner, exp.Star) or (
@@ -499,27 +503,29 @@ def _projection(tree: exp.Select, block: Block) -> list[
         else:
             name = inner.name.lower() if isinstance(inner, exp.Column) else ''
         # a column has its own collation, an expression may have one
-        found.append((name, origin, origin is None and (
+        collated = origin is None and (
             isinstance(inner, exp.Column)
-            or inner.find(exp.Collate) is not None)))
+            or inner.find(exp.Collate) is not None)
+        found.append(Output(name, (origin,), collated, isinstance(
+            unwrap(inner), (exp.Literal, exp.Placeholder, exp.Null))))
     return found
 
 
 def _star(tree: exp.Select, block: Block, qualifier: str) -> list[
-        tuple[str, tuple[Ref, str] | None]] | None:
+        Output] | None:
     refs = [r for r in block.refs if not qualifier or r.alias == qualifier]
     if not refs or any(r.opaque for r in refs) or any(
             j.args.get('using') or j.method
             for j in tree.find_all(exp.Join)):
         return None
-    found: list[tuple[str, tuple[Ref, str] | None]] = []
+    found: list[Output] = []
     for ref in refs:
         if ref.table is not None:
             names = [c.name for c in ref.table.columns]
         else:
             assert ref.query is not None and ref.query.outputs is not None
             names = [o.name for o in ref.query.outputs]
-        found.extend((n.lower(), (ref, n), False) for n in names)
+        found.extend(Output(n.lower(), ((ref, n),)) for n in names)
     return found
 
 
