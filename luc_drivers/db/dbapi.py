@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from collections.abc import Mapping
 from collections.abc import Sequence
 import datetime
+import functools
 import os
 import threading
 import time
@@ -30,6 +31,7 @@ from typing import Any
 
 import apsw
 
+from luc_drivers import config
 from luc_drivers.db import engine
 from luc_drivers.db import script
 from luc_drivers.db.errors import DatabaseError
@@ -45,6 +47,7 @@ from luc_drivers.db.errors import Warning  # noqa: A004
 from luc_drivers.db.planner.plan import Kind
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.store import settings as store_settings
+from luc_drivers.db.store.base import StoreSettings
 from luc_drivers.db.transaction import pragmas
 from luc_drivers.db.transaction.session import Session
 
@@ -449,6 +452,16 @@ class Connection:
             self.rollback()
 
 
+@functools.lru_cache(maxsize=256)
+def _settings(path: str, username: str | None, password: str | None,
+              host: str | None, port: int | str | None,
+              query: tuple[tuple[str, str], ...], url: str) -> StoreSettings:
+    del path
+    return store_settings.resolve(
+        username=username, password=password, hosts=host, port=port,
+        query=dict(query), url=url)
+
+
 def connect(database: str, url: str = '', username: str | None = None,
             password: str | None = None, host: str | None = None,
             port: int | str | None = None, private: str | None = None,
@@ -468,9 +481,9 @@ def connect(database: str, url: str = '', username: str | None = None,
     """
     query = {name: str(value) for name, value in options.items()
              if name in store_settings.PARAMETERS and value is not None}
-    settings = store_settings.resolve(
-        username=username, password=password, hosts=host, port=port,
-        query=query, url=url)
+    settings = _settings(
+        config.path(), username, password, host, port,
+        tuple(sorted(query.items())), url)
     return Connection(
         lambda: engine.database(database, settings, profile, private),
         pragmas.flag(str(foreign_keys)), isolation_level)

@@ -13,6 +13,7 @@
 """SQL scripts: splitting one, and writing a database as one."""
 
 from collections.abc import Iterator
+import functools
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -22,24 +23,27 @@ if TYPE_CHECKING:
     from luc_drivers.db.dbapi import Connection
 
 
-def split(sql: str) -> Iterator[str]:
-    """Yield the statements of a script, without their semicolons.
+@functools.lru_cache(maxsize=16)
+def split(sql: str) -> tuple[str, ...]:
+    """Return the statements of a script, without their semicolons.
 
     The tables of this layer have no triggers, whose bodies hold semicolons.
     """
+    found = []
     start = None
     end = 0
     for token in sqltext.tokens(sql):
         if token.text == ';' and token.kind == 'mark':
             if start is not None:
-                yield sql[start:end]
+                found.append(sql[start:end])
             start = None
             continue
         if start is None:
             start = token.start
         end = token.end
     if start is not None:
-        yield sql[start:end]
+        found.append(sql[start:end])
+    return tuple(found)
 
 
 def _literal(value: Any) -> str:

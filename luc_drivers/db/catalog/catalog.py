@@ -32,6 +32,7 @@ from luc_drivers.db import errors
 from luc_drivers.db.catalog import backfill
 from luc_drivers.db.catalog import change
 from luc_drivers.db.catalog import log
+from luc_drivers.db.catalog import memo
 from luc_drivers.db.catalog import reflect
 from luc_drivers.db.catalog import sqltext
 from luc_drivers.db.catalog.schema import Schema
@@ -74,7 +75,7 @@ class Catalog:
         self._monotonic = monotonic
         self._sleep = sleep
         self._lock = threading.RLock()
-        self._state = change.State()
+        self._state = memo.EMPTY
         self._twin = reflect.Twin()
         self._read_at: float | None = None
         self._deltas = 0
@@ -205,8 +206,7 @@ class Catalog:
                 self.store, services, self.fresh, self.holder)
             self._twin.begin()
             try:
-                done = change.apply(
-                    self._state, self._twin, statement, self.profile, rows)
+                done = self._apply(statement, rows)
                 appended = not done.changed or self._append(done.entry)
             except BaseException:
                 self._twin.rollback()
@@ -220,6 +220,21 @@ class Catalog:
                 self._deltas += 1
                 self._snapshot()
             return done
+
+    def _apply(self, statement: sqltext.Statement,
+               rows: change.RowCheck) -> change.Done:
+        if self.fresh:
+            done = memo.MEMO.find(
+                self._state, self.profile, statement, rows)
+            if done is not None:
+                for step in done.entry.steps if done.entry else ():
+                    self._twin.run(step)
+                return done
+        done = change.apply(
+            self._state, self._twin, statement, self.profile, rows)
+        if self.fresh:
+            memo.MEMO.keep(self._state, self.profile, done, rows)
+        return done
 
     def _append(self, entry: log.Entry) -> bool:
         return self.store.catalog_append(

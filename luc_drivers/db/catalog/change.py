@@ -80,14 +80,15 @@ class RowCheck:
         self.services = services
         self.fresh = fresh
         self.holder = holder
-        self._known: dict[int, bool] = {}
+        #: by table's number: what occupied() said
+        self.consulted: dict[int, bool] = {}
 
     def occupied(self, table: Table) -> bool:
         """Tell whether a table has rows."""
-        if table.number not in self._known:
-            self._known[table.number] = backfill.has_rows(
+        if table.number not in self.consulted:
+            self.consulted[table.number] = backfill.has_rows(
                 self.store, self.services, table)
-        return self._known[table.number]
+        return self.consulted[table.number]
 
     def alone(self) -> bool:
         """Tell whether no other process uses the database now."""

@@ -20,6 +20,7 @@ tables before and after.
 from collections.abc import Sequence
 import dataclasses
 import enum
+import functools
 import re
 
 from luc_drivers.db import errors
@@ -162,6 +163,7 @@ class _Cursor:
         raise errors.OperationalError('incomplete input')
 
 
+@functools.lru_cache(maxsize=1024)
 def parse(sql: str) -> Statement:
     """Tell what a DDL statement does.
 

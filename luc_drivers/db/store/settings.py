@@ -15,7 +15,9 @@
 The URL wins over the file, the file over the defaults.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
+import functools
 from importlib import metadata
 import os
 import re
@@ -179,14 +181,20 @@ def open_store(database: str, settings: base.StoreSettings) -> base.Store:
     :raises luc_drivers.db.errors.OperationalError: there is no such kind;
         the message names those that there are.
     """
+    return _store_class(settings.kind)(database, settings)
+
+
+@functools.cache
+def _store_class(kind: str) -> Callable[[str, base.StoreSettings],
+                                        base.Store]:
     try:
         manager = driver.DriverManager(
-            NAMESPACE, settings.kind, on_load_failure_callback=_load_failed)
+            NAMESPACE, kind, on_load_failure_callback=_load_failed)
     except exception.NoMatches as exc:
         known = sorted({e.name for e in metadata.entry_points(
             group=NAMESPACE)})
         raise errors.OperationalError(
-            f'unknown store {settings.kind!r} (store= in the connection URL, '
+            f'unknown store {kind!r} (store= in the connection URL, '
             'or [database] store in luc.conf): there are '
             + ', '.join(known)) from exc
-    return manager.driver(database, settings)
+    return manager.driver

@@ -26,7 +26,6 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from luc_drivers.db import errors
-from luc_drivers.db.catalog import address
 from luc_drivers.db.catalog import sqltext
 from luc_drivers.db.catalog.schema import Affinity
 from luc_drivers.db.catalog.schema import ForeignKey

@@ -20,6 +20,7 @@ conflicts ask for, since nobody has seen a result yet.
 from collections.abc import Callable
 from collections.abc import Sequence
 import logging
+import re
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,7 @@ LOG = logging.getLogger(__name__)
 
 _WRITES = (Kind.INSERT, Kind.UPDATE, Kind.DELETE)
 _NOTHING = Outcome(None, [])
+_DDL = re.compile(r'\s*(?:CREATE|ALTER|DROP)\s', re.I)
 #: SQLite's words when its tables are not what the statement expects
 _UNKNOWN = ('no such table', 'no such column', 'has no column named')
 
@@ -115,6 +117,9 @@ class Session:
         return plan, self._data(plan, Entry(sql, sets=sets), implicit)
 
     def _plan(self, sql: str) -> Plan:
+        if _DDL.match(sql):
+            # says all; planners keep plans by schema, and DDL changes it
+            return Plan(Kind.DDL, sql)
         run = self._run
         schema = (run.schema if run is not None
                   else self.database.catalog.current())
