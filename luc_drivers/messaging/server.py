@@ -72,7 +72,14 @@ class RpcMessage(driver_base.RpcIncomingMessage):
 
     def _content(self) -> dict[str, Any]:
         if self._decoded is None:
-            self._decoded = jsonutils.loads(self._item.body)
+            try:
+                self._decoded = _decode(self._item.body)
+            except ValueError as e:
+                # Raised in oslo's executor, it would be heard by nobody.
+                LOG.warning('Dropped a malformed message on topic %s: %s',
+                            self._listener.key.topic, e)
+                self.reply(failure=sys.exc_info())
+                raise
             self._item.body = b''
         return self._decoded
 
@@ -122,6 +129,18 @@ class RpcMessage(driver_base.RpcIncomingMessage):
             io.push(io.beat, item.instance, item.seq)
 
 
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        content = jsonutils.loads(body)
+    except RecursionError as e:
+        raise ValueError('it is nested too deeply') from e
+    if (not isinstance(content, dict) or
+            not isinstance(content.get('c'), dict) or
+            not isinstance(content.get('m'), dict)):
+        raise ValueError('it has no context or no message')
+    return content
+
+
 def _encode_reply(reply: Any, failure: Any) -> tuple[bytes, int]:
     if failure:
         try:
@@ -138,11 +157,14 @@ def _encode_reply(reply: Any, failure: Any) -> tuple[bytes, int]:
 
 
 def _encode_failure(error: Exception) -> tuple[bytes, int]:
-    try:
-        raise error
-    except Exception:
-        info = sys.exc_info()
-    return common.serialize_remote_exception(info).encode(), wire.R_FAILURE
+    for what in (error, ValueError(str(error))):
+        try:
+            return (common.serialize_remote_exception(
+                (type(what), what, what.__traceback__)).encode(),
+                wire.R_FAILURE)
+        except (TypeError, ValueError):
+            continue  # its arguments can't be sent; the text can
+    raise AssertionError('a ValueError of a string can be sent')
 
 
 class RpcListener(driver_base.PollStyleListener):
