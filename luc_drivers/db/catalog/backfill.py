@@ -28,6 +28,7 @@ from typing import Any
 from typing import Protocol
 
 from luc_drivers.db import errors
+from luc_drivers.db import keys
 from luc_drivers.db.catalog import address
 from luc_drivers.db.catalog import sqltext
 from luc_drivers.db.catalog.schema import Guard
@@ -145,11 +146,12 @@ def fill(store: Store, services: Services, schema: Schema, before: Table,
     :param before: the table without these indexes.
     :raises IntegrityError: two rows share the key of a new unique index.
     """
+    guarded = any(i.guard in (Guard.GROUP, Guard.OWN) for i in indexes)
+    rows = rows_of(store, services, schema, before)
     for index in indexes:
         if index.guard is not None:
-            _check_unique(services, table, index.unique_columns)
-    guarded = any(i.guard in (Guard.GROUP, Guard.OWN) for i in indexes)
-    for chunk in _chunks(rows_of(store, services, schema, before)):
+            _check_unique(table, index, rows)
+    for chunk in _chunks(rows):
         for row in chunk:
             # an entry as old as the row: whoever changes the row later
             # removes or replaces it with a later timestamp (rule 9)
@@ -163,6 +165,30 @@ def fill(store: Store, services: Services, schema: Schema, before: Table,
                 _guard_row(services, schema, table, row)
 
 
+def unique_error(table: Table, columns: Sequence[str]
+                 ) -> errors.IntegrityError:
+    """Return the error of rows that share a unique key."""
+    return errors.IntegrityError('UNIQUE constraint failed: ' + ', '.join(
+        '%s.%s' % (table.name, c) for c in columns))
+
+
+def _check_unique(table: Table, index: Index,
+                  rows: Iterable[StoredRow]) -> None:
+    """Look for a duplicate among rows as the store has them.
+
+    (A workspace obeys the new key already, and can't load duplicates.)
+    """
+    seen: set[bytes] = set()
+    for row in rows:
+        key = address.pick(table, index.unique_columns, row.values)
+        if None in key:
+            continue
+        encoded = keys.encode(key)
+        if encoded in seen:
+            raise unique_error(table, index.unique_columns)
+        seen.add(encoded)
+
+
 def _guard_row(services: Services, schema: Schema, table: Table,
                row: StoredRow) -> None:
     """Make the unique rows of a row that was there before the key was."""
@@ -173,19 +199,6 @@ def _guard_row(services: Services, schema: Schema, table: Table,
         # somebody else wrote the row meanwhile, and knows the key: the
         # duplicate, if it is one, is refused there or found here
         LOG.debug('A row of %s changed while its key was filled', table.name)
-
-
-def _check_unique(services: Services, table: Table,
-                  columns: Sequence[str]) -> None:
-    quoted = [sqltext.quote(c) for c in columns]
-    if services.query('SELECT 1 FROM %s WHERE %s GROUP BY %s '
-                      'HAVING count(*) > 1 LIMIT 1' % (
-                          sqltext.quote(table.name),
-                          ' AND '.join(q + ' IS NOT NULL' for q in quoted),
-                          ', '.join(quoted))):
-        raise errors.IntegrityError(
-            'UNIQUE constraint failed: ' + ', '.join(
-                '%s.%s' % (table.name, c) for c in columns))
 
 
 def purge(store: Store, services: Services, schema: Schema,

@@ -205,6 +205,8 @@ def _check_rows(table: Table, reflected: Reflected, effect: ddl.Effect,
                 rows: RowCheck) -> None:
     """Refuse what the rows that are there do not allow."""
     kind = effect.statement.kind
+    if kind in (Kind.CREATE_INDEX, Kind.ADD_CONSTRAINT):
+        _check_unique(table, reflected, rows)
     if kind not in (Kind.ADD_COLUMN, Kind.ALTER_COLUMN, Kind.ADD_CONSTRAINT):
         return
     quoted = quote(table.name)
@@ -243,6 +245,25 @@ def _check_rows(table: Table, reflected: Reflected, effect: ddl.Effect,
         if foreign not in table.foreign_keys and _orphan(
                 table, foreign, rows):
             raise errors.IntegrityError('FOREIGN KEY constraint failed')
+
+
+def _check_unique(table: Table, reflected: Reflected,
+                  rows: RowCheck) -> None:
+    """Refuse a new unique key that the rows do not obey (those that others
+    write meanwhile are found when the key's entries are filled)."""
+    known = {frozenset(i.unique_columns) for i in table.unique_keys}
+    primary = [reflected.primary_key] if reflected.primary_key else []
+    wanted = [k.columns for k in reflected.keys if k.unique and k.columns]
+    for columns in primary + wanted:
+        if frozenset(columns) in known or not rows.occupied(table):
+            continue
+        quoted = [quote(c) for c in columns]
+        if rows.any('SELECT 1 FROM %s WHERE %s GROUP BY %s '
+                    'HAVING count(*) > 1 LIMIT 1' % (
+                        quote(table.name),
+                        ' AND '.join(q + ' IS NOT NULL' for q in quoted),
+                        ', '.join(quoted))):
+            raise backfill.unique_error(table, columns)
 
 
 def _orphan(table: Table, foreign: ForeignKey, rows: RowCheck) -> bool:

@@ -29,7 +29,7 @@ from luc_drivers.db.profiles.base import Profile
 #: the state that databases begin with: one object, so that it can be a key
 EMPTY = change.State()
 
-_SIZE = 8192
+_SIZE = 2048
 
 
 class Memo:

@@ -119,7 +119,8 @@ class Pair(testtools.TestCase):
                 'PRAGMA index_list(%s)' % quoted).fetchall():
             columns = tuple(r[2] for r in stock.execute(
                 'PRAGMA index_info(%s)' % sqltext.quote(name)))
-            (uniques if unique else paths).add(columns)
+            if None not in columns:  # an expression: SQLite's own affair
+                (uniques if unique else paths).add(columns)
         if table.primary_key:
             uniques.add(table.primary_key)
         self.assertEqual(
@@ -297,7 +298,8 @@ class TestTokens(testtools.TestCase):
 
     def test_kinds(self):
         kinds = [t.kind for t in sqltext.tokens(
-            "x 'it''s' \"a\"\"b\" [c d] `e` 1.5e3 0xFF -- c\n/* d */ <= x'00'")]
+            "x 'it''s' \"a\"\"b\" [c d] `e` 1.5e3 0xFF -- c\n"
+            "/* d */ <= x'00'")]
         self.assertEqual(['word', 'string', 'quoted', 'quoted', 'quoted',
                           'number', 'number', 'mark', 'string'], kinds)
 
