@@ -145,6 +145,7 @@ class Cluster:
             cassandra_config.NodeSettings(
                 directory=self.directory / f'node{at + 1}',
                 address=str(base + at), site=site, seeds=seeds,
+                alone=len(placed) == 1,
                 # Even shares in each site; sites must not meet on a token.
                 token=-(1 << 63) + place * ((1 << 64) // count) + number + 1,
                 cql_port=parameters['cql_port'],

@@ -82,6 +82,7 @@ class NodeSettings:
     :ivar address: loopback address that it listens on, CQL and gossip.
     :ivar site: its datacenter: one site is one datacenter.
     :ivar seeds: addresses of the cluster's seed nodes.
+    :ivar alone: whether it is the only node.
     :ivar token: its place on the ring, given so that nodes need not agree
         on one, which takes time.
     :ivar auth: whether clients must name a role and a password.
@@ -96,6 +97,7 @@ class NodeSettings:
     site: str = 'site1'
     cluster_name: str = 'luc'
     seeds: tuple[str, ...] = ('127.0.0.1',)
+    alone: bool = True
     token: int = 0
     cql_port: int = 9042
     storage_port: int = 7000
@@ -201,7 +203,9 @@ def command(node: NodeSettings, java: str, jars: pathlib.Path) -> list[str]:
         'logback.configurationFile': f'{conf}/logback.xml',
         'cassandra.storagedir': str(node.directory / 'data'),
         # A fresh or known, small ring: no waiting for others to speak up.
-        'cassandra.ring_delay_ms': '0',
+        # Twice the ring delay is how long a node that is silent while it
+        # joins is remembered, so it can't be 0 where others join.
+        'cassandra.ring_delay_ms': '0' if node.alone else '10000',
         'cassandra.skip_wait_for_gossip_to_settle': '0',
         'cassandra.superuser_setup_delay_ms': '0',
         'cassandra.consistent.rangemovement': 'false',

@@ -25,6 +25,7 @@ _STARTUP, _OPTIONS, _QUERY, _AUTH_RESPONSE = 0x01, 0x05, 0x07, 0x0f
 _ERROR, _READY, _AUTHENTICATE, _SUPPORTED, _RESULT, _AUTH_SUCCESS = (
     0x00, 0x02, 0x03, 0x06, 0x08, 0x10)
 _CONSISTENCY_ONE = 0x0001
+_SKIP_METADATA = 0x02
 # Nothing that is asked here has an answer as long as this.
 _MAX_BODY = 1 << 20
 
@@ -64,9 +65,9 @@ def count(host: str, port: int, table: str, username: str | None = None,
     :raises NotReady: see :func:`ask`; or the table is not there.
     :raises Refused: see :func:`ask`.
     """
-    query = f'SELECT count(*) FROM {table}'.encode()
+    query = f'SELECT * FROM {table}'.encode()
     body = (struct.pack('>i', len(query)) + query
-            + struct.pack('>HB', _CONSISTENCY_ONE, 0))
+            + struct.pack('>HB', _CONSISTENCY_ONE, _SKIP_METADATA))
     try:
         with socket.create_connection((host, port), timeout) as sock:
             _log_in(sock, username or '', password or '')
@@ -74,8 +75,8 @@ def count(host: str, port: int, table: str, username: str | None = None,
     except OSError as exc:
         raise NotReady(f'{host}:{port}: {exc.strerror or exc}') from None
     _expect(answer, _RESULT)
-    # One row of one bigint: the last eight bytes, whatever comes before.
-    return struct.unpack('>q', answer[1][-8:])[0]
+    # Without metadata: kind, flags, number of columns, number of rows.
+    return struct.unpack_from('>4i', answer[1])[3]
 
 
 def _log_in(sock: socket.socket, username: str, password: str) -> None:

@@ -132,3 +132,31 @@ def rss_mb(pid: int | None) -> float:
     except (OSError, IndexError):
         return 0.0
     return pages * os.sysconf('SC_PAGE_SIZE') / (1 << 20)
+
+
+def pss_mb(pid: int | None) -> float:
+    """Return a process's memory in MiB, shared pages shared out (PSS)."""
+    try:
+        with open(f'/proc/{pid}/smaps_rollup') as file:
+            for line in file:
+                if line.startswith('Pss:'):
+                    return int(line.split()[1]) / 1024
+    except OSError:
+        return 0.0
+    return 0.0
+
+
+def groups() -> dict[int, list[int]]:
+    """Return the ids of all processes, by process group."""
+    found: dict[int, list[int]] = {}
+    for entry in pathlib.Path('/proc').iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            fields = entry.joinpath('stat').read_text().rpartition(')')[2]
+        except OSError:
+            continue
+        state, _, group = fields.split()[:3]
+        if state not in 'ZX':
+            found.setdefault(int(group), []).append(int(entry.name))
+    return found

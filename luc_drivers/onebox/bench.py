@@ -1,0 +1,130 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Measure a cloud: single boots, parallel boots, deletes, memory."""
+
+import datetime
+import json
+import pathlib
+import statistics
+
+from luc_drivers.onebox import boot
+from luc_drivers.onebox import daemons
+from luc_drivers.onebox import progress as progress_module
+from luc_drivers.onebox import settings as onebox_settings
+
+PARALLEL = 20
+REPEATS = 3
+
+
+def measure(settings: onebox_settings.Settings,
+            progress: progress_module.Progress, parallel: int = PARALLEL,
+            repeats: int = REPEATS) -> dict:
+    """Boot one server ``repeats`` times, then ``parallel`` at once.
+
+    :returns: times in seconds; memory is added by :func:`with_memory`.
+    """
+    singles, deletes = [], []
+    for number in range(repeats):
+        with progress.step(f'one boot and delete ({number + 1}/{repeats})'):
+            boots, _ = boot.boot_many(settings, 1, f'bench-one{number}-')
+            _check(progress, boots)
+            singles.append(boots[0].seconds)
+            deletes += boot.delete_many(settings, [boots[0].server])[0]
+    with progress.step(f'{parallel} boots at once'):
+        boots, wall = boot.boot_many(settings, parallel, 'bench-many-')
+        _check(progress, boots)
+    with progress.step(f'{parallel} deletes at once'):
+        times, delete_wall = boot.delete_many(
+            settings, [one.server for one in boots])
+    seconds = [one.seconds for one in boots]
+    return {
+        'when': datetime.datetime.now(datetime.UTC).isoformat(
+            timespec='seconds'),
+        'cloud': settings.variant,
+        'one_boot': singles,
+        'one_delete': deletes,
+        'parallel': parallel,
+        'parallel_active': sum(one.status == 'ACTIVE' for one in boots),
+        'parallel_boot_wall': wall,
+        'parallel_boot_median': statistics.median(seconds),
+        'parallel_boot_max': max(seconds),
+        'parallel_delete_wall': delete_wall,
+        'parallel_delete_median': statistics.median(times),
+    }
+
+
+def _check(progress: progress_module.Progress,
+           boots: list[boot.Boot]) -> None:
+    for one in boots:
+        if one.status != 'ACTIVE':
+            progress.say(f'{one.name}: {one.status} {one.fault[:200]}')
+
+
+def with_memory(result: dict, states: list[daemons.State]) -> dict:
+    """Return a result with the memory of each daemon, in MiB."""
+    return {**result, 'memory': {
+        state.name: {'rss': round(state.rss_mb), 'pss': round(state.pss_mb)}
+        for state in states if state.pid}}
+
+
+def keep(result: dict, path: pathlib.Path) -> None:
+    """Append a result to a file of JSON lines."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, 'a') as file:
+        file.write(json.dumps(result) + '\n')
+
+
+def table(results: list[dict]) -> str:
+    """Return the results side by side, one column each."""
+    rows: list[tuple[str, list[str]]] = []
+
+    def row(name: str, value) -> None:
+        rows.append((name, [value(result) for result in results]))
+
+    row('cloud', lambda r: r['cloud'])
+    row('one boot, median s', lambda r: _seconds(
+        statistics.median(r['one_boot'])))
+    row('one delete, median s', lambda r: _seconds(
+        statistics.median(r['one_delete'])))
+    row('boots at once', lambda r: str(r['parallel']))
+    row('  of them ACTIVE', lambda r: str(r['parallel_active']))
+    row('  until the last, s', lambda r: _seconds(r['parallel_boot_wall']))
+    row('  median, s', lambda r: _seconds(r['parallel_boot_median']))
+    row('  deletes, until the last, s', lambda r: _seconds(
+        r['parallel_delete_wall']))
+    names = dict.fromkeys(name for result in results
+                          for name in result.get('memory', {}))
+    for name in names:
+        row(f'RSS/PSS MB {name}', lambda r, n=name: _memory(
+            r.get('memory', {}).get(n)))
+    row('RSS/PSS MB all', lambda r: _memory(_total(r.get('memory', {}))))
+    first = max(len(name) for name, _ in rows)
+    widths = [max(len(values[at]) for _, values in rows)
+              for at in range(len(results))]
+    return '\n'.join(
+        name.ljust(first) + ''.join(
+            f'  {value:>{width}}' for value, width in zip(values, widths))
+        for name, values in rows)
+
+
+def _seconds(value: float) -> str:
+    return f'{value:.2f}'
+
+
+def _memory(entry: dict | None) -> str:
+    return f'{entry["rss"]}/{entry["pss"]}' if entry else '-'
+
+
+def _total(memory: dict) -> dict:
+    return {kind: sum(entry[kind] for entry in memory.values())
+            for kind in ('rss', 'pss')}

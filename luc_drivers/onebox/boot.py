@@ -1,0 +1,109 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Boot and delete servers through the API, with times."""
+
+from concurrent import futures
+import dataclasses
+import time
+
+from luc_drivers.onebox import bootstrap
+from luc_drivers.onebox import errors
+from luc_drivers.onebox import settings as onebox_settings
+
+BOOT_TIMEOUT = 300.0
+_POLL = 0.1
+
+
+@dataclasses.dataclass
+class Boot:
+    """One boot: ``status`` as nova says at the end, or TIMEOUT."""
+
+    name: str
+    server: str
+    status: str
+    seconds: float
+    fault: str = ''
+
+
+def boot(cloud: bootstrap.Cloud, name: str, image: str,
+         timeout: float = BOOT_TIMEOUT) -> Boot:
+    """Boot one server and wait until it is ACTIVE or ERROR."""
+    started = time.monotonic()
+    server = cloud.compute('POST', '/servers', json={'server': {
+        'name': name, 'imageRef': image, 'networks': 'none',
+        'flavorRef': bootstrap.FLAVORS[0][0]}})['server']['id']
+    while True:
+        found = cloud.compute('GET', f'/servers/{server}')['server']
+        seconds = time.monotonic() - started
+        if found['status'] in ('ACTIVE', 'ERROR'):
+            return Boot(name, server, found['status'], seconds,
+                        found.get('fault', {}).get('message', ''))
+        if seconds > timeout:
+            return Boot(name, server, 'TIMEOUT', seconds,
+                        f'still {found["status"]}')
+        time.sleep(_POLL)
+
+
+def delete(cloud: bootstrap.Cloud, server: str,
+           timeout: float = BOOT_TIMEOUT) -> float:
+    """Delete a server; return the seconds until it was gone.
+
+    :raises errors.OneboxError: it is still there after ``timeout`` seconds.
+    """
+    started = time.monotonic()
+    cloud.compute('DELETE', f'/servers/{server}', raise_exc=False)
+    while True:
+        response = cloud.compute('GET', f'/servers/{server}',
+                                 raise_exc=False)
+        seconds = time.monotonic() - started
+        if response.status_code == 404:
+            return seconds
+        if seconds > timeout:
+            raise errors.OneboxError(
+                f'server {server} is not gone after {timeout:.0f} s')
+        time.sleep(_POLL)
+
+
+def image(cloud: bootstrap.Cloud) -> str:
+    """Return the id of the image to boot from.
+
+    :raises errors.OneboxError: the cloud has not been seeded.
+    """
+    found = cloud.request('image', 'GET', '/v2/images', params={
+        'name': bootstrap.IMAGES[0]})['images']
+    if not found:
+        raise errors.OneboxError(
+            f'image {bootstrap.IMAGES[0]} is missing: run onebox.sh up')
+    return found[0]['id']
+
+
+def boot_many(settings: onebox_settings.Settings, count: int,
+              prefix: str) -> tuple[list[Boot], float]:
+    """Boot servers at once; return them and the seconds until the last."""
+    cloud = bootstrap.Cloud(settings)
+    image_id = image(cloud)
+    started = time.monotonic()
+    with futures.ThreadPoolExecutor(count) as pool:
+        boots = list(pool.map(
+            lambda at: boot(cloud, f'{prefix}{at}', image_id), range(count)))
+    return boots, time.monotonic() - started
+
+
+def delete_many(settings: onebox_settings.Settings,
+                servers: list[str]) -> tuple[list[float], float]:
+    """Delete servers at once; return times and the seconds until the last."""
+    cloud = bootstrap.Cloud(settings)
+    started = time.monotonic()
+    with futures.ThreadPoolExecutor(max(1, len(servers))) as pool:
+        times = list(pool.map(lambda server: delete(cloud, server), servers))
+    return times, time.monotonic() - started

@@ -1,0 +1,284 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Bring a cloud up and down; look after its processes."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import shutil
+from types import ModuleType
+
+from luc_drivers.onebox import backends
+from luc_drivers.onebox import bootstrap
+from luc_drivers.onebox import commands
+from luc_drivers.onebox import daemons
+from luc_drivers.onebox import errors
+from luc_drivers.onebox import progress as progress_module
+from luc_drivers.onebox import settings as onebox_settings
+from luc_drivers.onebox.services import glance
+from luc_drivers.onebox.services import helpers
+from luc_drivers.onebox.services import keystone
+from luc_drivers.onebox.services import nova
+from luc_drivers.onebox.services import placement
+from luc_drivers.testing import process
+
+# Raised when what set-up makes has changed: then it is done again.
+_SET_UP_VERSION = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Cloud:
+    """One cloud and how to report on it."""
+
+    settings: onebox_settings.Settings
+    progress: progress_module.Progress
+
+    @property
+    def backend(self) -> ModuleType:
+        return backends.of(self.settings)
+
+    @functools.cached_property
+    def environment(self) -> dict[str, str]:
+        return daemons.environment(self.settings)
+
+    def runner(self) -> commands.Runner:
+        """Return what runs the services' commands of this cloud."""
+        env = {**self.environment, **self.backend.env(self.settings, '')}
+        return commands.runner(self.settings, env, self.progress)
+
+    def services(self) -> list[daemons.Daemon]:
+        """Return all daemons but the backend's, in starting order."""
+        settings, backend = self.settings, self.backend
+        return [
+            helpers.memcached(settings),
+            helpers.network_stand_in(settings),
+            keystone.daemon(settings, backend),
+            placement.daemon(settings, backend),
+            glance.daemon(settings, backend),
+            *nova.controllers(settings, backend),
+            nova.api(settings, backend),
+            nova.compute(settings, backend),
+        ]
+
+    def service(self, name: str) -> daemons.Daemon:
+        """Return one daemon.
+
+        :raises errors.OneboxError: there is none of that name.
+        """
+        for daemon in self.services():
+            if daemon.name == name:
+                return daemon
+        raise errors.OneboxError(
+            f'no service {name!r}: there are '
+            + ', '.join(self.names()))
+
+    def names(self) -> list[str]:
+        """Return the names of all daemons."""
+        return self.backend.names(self.settings) + [
+            daemon.name for daemon in self.services()]
+
+
+def up(cloud: Cloud) -> None:
+    """Bring the cloud up; what runs already is left alone.
+
+    :raises errors.OneboxError: something failed; what was started stays.
+    """
+    settings = cloud.settings
+    write_config(cloud)
+    cloud.backend.start(settings, cloud.environment, cloud.progress)
+    _start(cloud, ['memcached', 'network-stand-in'])
+    if not _is_set_up(settings):
+        set_up(cloud)
+    _start(cloud, ['keystone', 'placement', 'glance', 'nova-conductor',
+                   'nova-conductor-cell1', 'nova-scheduler', 'nova-api',
+                   'nova-compute'], 'services: starting')
+    bootstrap.write_openrc(settings)
+    seeded = settings.folder / 'seeded'
+    if not seeded.exists():
+        with cloud.progress.step('images and flavors'):
+            bootstrap.seed(settings)
+    with cloud.progress.step('waiting for nova-compute'):
+        _wait_for_compute(cloud)
+    if not seeded.exists():
+        nova.discover_hosts(settings, cloud.runner())
+        seeded.touch()
+
+
+def write_config(cloud: Cloud) -> None:
+    """Write all configuration files.
+
+    :raises errors.OneboxError: the virtual environment lacks the services.
+    """
+    settings = cloud.settings
+    if not (settings.venv / 'etc' / 'nova').exists():
+        raise errors.OneboxError(
+            f'there is no nova in the virtual environment {settings.venv}: '
+            'run devstack/onebox.sh, which installs it, or give --venv')
+    for name in ('logs', 'pids', 'lock'):
+        settings.folder.joinpath(name).mkdir(parents=True, exist_ok=True)
+    cloud.backend.write_config(settings)
+    for service in (keystone, placement, glance, nova):
+        service.write_config(settings, cloud.backend)
+
+
+def set_up(cloud: Cloud) -> None:
+    """Make tables, cells, identities: in parallel where they are apart."""
+    settings, backend, run = cloud.settings, cloud.backend, cloud.runner()
+
+    def identity() -> None:
+        keystone.set_up(settings, backend, run)
+        _start(cloud, ['keystone'], 'keystone: starting')
+        with cloud.progress.step('keystone: users, services, endpoints'):
+            bootstrap.register(settings)
+
+    def rest() -> None:
+        nova.set_up(settings, backend, run)
+        placement.set_up(settings, backend, run)
+        glance.set_up(settings, backend, run)
+
+    progress_module.run_all([identity, rest])
+    settings.folder.joinpath('set-up.json').write_text(
+        json.dumps(_fingerprint(settings)))
+
+
+def _fingerprint(settings: onebox_settings.Settings) -> dict:
+    """Return what set-up depends on: other releases need other tables."""
+    packages = sorted(
+        path.name for name in ('nova', 'glance', 'keystone',
+                               'openstack_placement')
+        for path in settings.venv.glob(
+            f'lib/python3*/site-packages/{name}-*.dist-info'))
+    return {'version': _SET_UP_VERSION, 'packages': packages,
+            'endpoints': settings.url('keystone')}
+
+
+def _is_set_up(settings: onebox_settings.Settings) -> bool:
+    try:
+        text = settings.folder.joinpath('set-up.json').read_text()
+    except FileNotFoundError:
+        return False
+    return text == json.dumps(_fingerprint(settings))
+
+
+def _start(cloud: Cloud, names: list[str], what: str = '') -> None:
+    chosen = [daemon for daemon in cloud.services() if daemon.name in names]
+    missing = [daemon for daemon in chosen if process.find(
+        daemons.pid_file(cloud.settings, daemon.name)) is None]
+    if not missing:
+        return
+
+    def do() -> None:
+        for daemon in missing:
+            daemons.start(cloud.settings, daemon, cloud.environment)
+        daemons.wait(cloud.settings, missing)
+
+    if what:
+        with cloud.progress.step(what):
+            do()
+    else:
+        do()
+
+
+def _wait_for_compute(cloud: Cloud) -> None:
+    daemon = dataclasses.replace(
+        cloud.service('nova-compute'),
+        ready=lambda: bootstrap.compute_is_up(cloud.settings))
+    daemons.wait(cloud.settings, [daemon])
+
+
+def down(cloud: Cloud) -> None:
+    """Stop everything; data stays."""
+    with cloud.progress.step('services: stopping'):
+        daemons.stop(cloud.settings, cloud.services(), cloud.progress)
+    with cloud.progress.step('backend: stopping'):
+        cloud.backend.stop(cloud.settings, cloud.progress)
+
+
+def wipe(cloud: Cloud) -> None:
+    """Stop everything and remove all that the cloud has written."""
+    folder = cloud.settings.folder
+    if not folder.exists():
+        return
+    for daemon in cloud.services():
+        daemons.kill(cloud.settings, daemon)
+    for name in cloud.backend.names(cloud.settings):
+        cloud.backend.kill(cloud.settings, name)
+    cloud.backend.stop(cloud.settings, cloud.progress)
+    shutil.rmtree(folder)
+
+
+def restart(cloud: Cloud, name: str, hard: bool = False) -> None:
+    """Stop (``hard``: ``kill -9``) and start one service or server."""
+    if name in cloud.backend.names(cloud.settings):
+        if not hard:
+            raise errors.OneboxError(
+                f'{name} can\'t be stopped alone but by restart --kill')
+        with cloud.progress.step(f'{name}: kill -9 and start'):
+            cloud.backend.kill(cloud.settings, name)
+            cloud.backend.start(cloud.settings, cloud.environment,
+                                cloud.progress)
+        return
+    daemon = cloud.service(name)
+    with cloud.progress.step(f'{name}: {"kill -9" if hard else "stop"} and '
+                             'start'):
+        if hard:
+            daemons.kill(cloud.settings, daemon)
+        else:
+            daemons.stop(cloud.settings, [daemon], cloud.progress)
+        daemons.start(cloud.settings, daemon, cloud.environment)
+        daemons.wait(cloud.settings, [daemon])
+        if name == 'nova-compute':
+            _wait_for_compute(cloud)
+
+
+def status(cloud: Cloud) -> list[daemons.State]:
+    """Return how all processes are found."""
+    return (cloud.backend.status(cloud.settings)
+            + daemons.status(cloud.settings, cloud.services()))
+
+
+def is_up(cloud: Cloud) -> bool:
+    """Return whether all processes run."""
+    return all(state.pid for state in status(cloud))
+
+
+def log_files(cloud: Cloud, name: str) -> list[pathlib.Path]:
+    """Return the log files of a service, the chattiest first.
+
+    :raises errors.OneboxError: no such service, or it has logged nothing.
+    """
+    if name in cloud.backend.names(cloud.settings):
+        files = cloud.backend.logs(cloud.settings, name)
+    else:
+        files = daemons.log_files(cloud.settings, cloud.service(name))
+    found = [path for path in files if path.exists()]
+    if not found:
+        raise errors.OneboxError(f'{name} has logged nothing yet')
+    return found
+
+
+def foreign_processes() -> list[str]:
+    """Return names of database and message servers that are not ours."""
+    found = set()
+    for entry in pathlib.Path('/proc').glob('[0-9]*/comm'):
+        try:
+            name = entry.read_text().strip()
+        except OSError:
+            continue
+        if name in ('mariadbd', 'mysqld', 'beam.smp', 'redis-server',
+                    'postgres'):
+            found.add(name)
+    return sorted(found)
+
+

@@ -1,0 +1,281 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The command line of ``devstack/onebox.sh``."""
+
+import argparse
+import pathlib
+import subprocess
+import sys
+
+from luc_drivers.onebox import bench
+from luc_drivers.onebox import boot
+from luc_drivers.onebox import bootstrap
+from luc_drivers.onebox import cloud as clouds
+from luc_drivers.onebox import errors
+from luc_drivers.onebox import progress as progress_module
+from luc_drivers.onebox import settings as onebox_settings
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line's parser."""
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument('--backend', choices=onebox_settings.BACKENDS,
+                        help='luc (Cassandra or files, ZeroMQ) or baseline '
+                             '(MariaDB, RabbitMQ); default: as last time, '
+                             'or luc')
+    common.add_argument('--store', choices=onebox_settings.STORES,
+                        help='of backend luc; embedded needs no server and '
+                             'no Java (default: as last time, or cassandra)')
+    common.add_argument('--state', type=pathlib.Path,
+                        default=onebox_settings.default_state(),
+                        help='folder for everything (%(default)s)')
+    common.add_argument('--venv', type=pathlib.Path,
+                        help='virtual environment (STATE/venv)')
+    common.add_argument('--port-offset', type=int, metavar='N',
+                        help='added to all ports (0; baseline: 20000)')
+    common.add_argument('--host-ip', help='address to serve on (127.0.0.1)')
+    common.add_argument('--workers', type=int, metavar='N',
+                        help='processes of each API, conductor, scheduler '
+                             '(1)')
+    common.add_argument('--cassandra', metavar='HOST:PORT',
+                        help='use an existing Cassandra')
+    common.add_argument('--cassandra-user', metavar='ROLE',
+                        help='its role that may make roles and keyspaces')
+    common.add_argument('--cassandra-password', metavar='PASSWORD')
+    common.add_argument('--heap-mb', type=int, metavar='MIB',
+                        help="Java heap of one-box's Cassandra (1024)")
+    top = argparse.ArgumentParser(
+        prog='onebox.sh', description='A stock OpenStack cloud on this '
+        'machine, on Cassandra and ZeroMQ.')
+    actions = top.add_subparsers(dest='action', required=True,
+                                 metavar='ACTION')
+
+    def add(name: str, text: str) -> argparse.ArgumentParser:
+        return actions.add_parser(name, help=text, parents=[common],
+                                  description=text)
+
+    add('up', 'install and start everything')
+    add('demo', 'up, boot a server and show what it runs on')
+    add('status', 'show processes, and where databases and messages are')
+    logs = add('logs', "follow a service's log")
+    logs.add_argument('service')
+    logs.add_argument('--lines', type=int, default=50, metavar='N',
+                      help='how many of the last lines (50)')
+    logs.add_argument('--no-follow', action='store_true')
+    restart = add('restart', 'stop and start one service')
+    restart.add_argument('service')
+    restart.add_argument('--kill', action='store_true', help='by kill -9')
+    add('down', 'stop everything, keep its data')
+    add('wipe', 'stop everything, remove its data')
+    boots = add('boot', 'boot servers at once and delete them')
+    boots.add_argument('count', type=int, metavar='N')
+    boots.add_argument('--keep', action='store_true', help="don't delete")
+    measure = add('bench', 'measure boots and memory')
+    measure.add_argument('--parallel', type=int, default=bench.PARALLEL,
+                         metavar='N')
+    measure.add_argument('--repeats', type=int, default=bench.REPEATS,
+                         metavar='N')
+    measure.add_argument('--rounds', type=int, default=1, metavar='N',
+                         help='measure N times in turn (with --against)')
+    measure.add_argument('--against', choices=['baseline', 'embedded',
+                                               'cassandra'],
+                         help='another cloud of this machine to measure in '
+                              'turn; only one runs at a time')
+    measure.add_argument('--output', type=pathlib.Path, metavar='FILE',
+                         help='JSON lines to append to (STATE/bench.jsonl)')
+    return top
+
+
+_FIELDS = ('port_offset', 'host_ip', 'workers', 'cassandra',
+           'cassandra_user', 'cassandra_password', 'heap_mb')
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; return the exit status."""
+    args = parser().parse_args(argv)
+    progress = progress_module.Progress()
+    try:
+        _check(args)
+        return ACTIONS[args.action](args, _cloud(args, progress))
+    except (errors.OneboxError, OSError) as exc:
+        print(f'onebox.sh {args.action}: {exc}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f'onebox.sh {args.action}: interrupted; "onebox.sh down" stops '
+              'what was started', file=sys.stderr)
+        return 130
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.backend == 'baseline' and args.store:
+        raise errors.OneboxError('--store belongs to --backend luc')
+    if args.backend == 'baseline' and args.cassandra:
+        raise errors.OneboxError('--cassandra belongs to --backend luc')
+    for name in ('workers', 'count', 'parallel', 'repeats', 'rounds'):
+        value = getattr(args, name, None)
+        if value is not None and value < 1:
+            raise errors.OneboxError(f'{name} must be at least 1')
+    offset = args.port_offset
+    highest = 65535 - max(onebox_settings.PORTS.values())
+    if offset is not None and not 0 <= offset <= highest:
+        raise errors.OneboxError(
+            f'--port-offset must be from 0 to {highest}')
+
+
+def _cloud(args: argparse.Namespace, progress: progress_module.Progress,
+           variant: str = '') -> clouds.Cloud:
+    backend, store = args.backend, args.store
+    given = {name: getattr(args, name) for name in _FIELDS}
+    if variant:
+        backend = 'baseline' if variant == 'baseline' else 'luc'
+        store = None if variant == 'baseline' else variant
+        given = {}
+    settings = onebox_settings.load(
+        args.state.absolute(), backend, store,
+        args.venv.absolute() if args.venv else None, given)
+    return clouds.Cloud(settings, progress)
+
+
+def _up(args: argparse.Namespace, cloud: clouds.Cloud) -> clouds.Cloud:
+    settings = onebox_settings.with_passwords(cloud.settings)
+    onebox_settings.save(settings)
+    cloud = clouds.Cloud(settings, cloud.progress)
+    clouds.up(cloud)
+    return cloud
+
+
+def _do_up(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    cloud = _up(args, cloud)
+    cloud.progress.say(f'up ({cloud.settings.variant})')
+    _say_how_to_go_on(cloud)
+    return 0
+
+
+def _say_how_to_go_on(cloud: clouds.Cloud) -> None:
+    print(f'\nGo on:  source {cloud.settings.openrc}; openstack server list'
+          '\nStop:   devstack/onebox.sh down   '
+          '(remove everything: devstack/onebox.sh wipe)')
+
+
+def _do_demo(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    cloud = _up(args, cloud)
+    client = bootstrap.Cloud(cloud.settings)
+    with cloud.progress.step('booting a server'):
+        booted = boot.boot(client, 'demo', boot.image(client))
+    if booted.status != 'ACTIVE':
+        raise errors.OneboxError(
+            f'server demo ({booted.server}) is {booted.status}: '
+            f'{booted.fault or "see onebox.sh logs nova-compute"}')
+    cloud.progress.say(f'server demo is ACTIVE after {booted.seconds:.1f} s')
+    server = client.compute('GET', f'/servers/{booted.server}')['server']
+    print(f'\nserver {server["name"]}  {server["id"]}  {server["status"]}  '
+          f'on {server["OS-EXT-SRV-ATTR:host"]}\n')
+    print('\n'.join(cloud.backend.describe(cloud.settings)))
+    foreign = clouds.foreign_processes()
+    print('other database or message servers on this machine: '
+          + (', '.join(foreign) or 'none'))
+    _say_how_to_go_on(cloud)
+    return 0
+
+
+def _do_status(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    del args
+    states = clouds.status(cloud)
+    print(f'cloud {cloud.settings.variant} in {cloud.settings.folder}')
+    for state in states:
+        print(f'  {state.name:<22} ' + (
+            f'pid {state.pid:<8} {state.processes} processes  '
+            f'{state.rss_mb:6.0f} MB ({state.pss_mb:.0f} without shared)'
+            if state.pid else 'stopped'))
+    running = [state for state in states if state.pid]
+    if len(running) < len(states):
+        return 3
+    print(f'  {"all":<22} {sum(s.rss_mb for s in running):.0f} MB '
+          f'({sum(s.pss_mb for s in running):.0f} without shared)\n')
+    print('\n'.join(cloud.backend.describe(cloud.settings)))
+    return 0
+
+
+def _do_logs(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    files = clouds.log_files(cloud, args.service)
+    command = ['tail', '-n', str(args.lines)]
+    if not args.no_follow:
+        command.append('-F')
+    return subprocess.run([*command, *map(str, files)]).returncode
+
+
+def _do_restart(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    clouds.restart(cloud, args.service, args.kill)
+    return 0
+
+
+def _do_down(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    del args
+    clouds.down(cloud)
+    return 0
+
+
+def _do_wipe(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    del args
+    clouds.wipe(cloud)
+    cloud.progress.say(f'{cloud.settings.folder} removed')
+    return 0
+
+
+def _do_boot(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    boots, wall = boot.boot_many(cloud.settings, args.count, 'boot')
+    for one in boots:
+        print(f'{one.name:<10} {one.server}  {one.status:<8} '
+              f'{one.seconds:6.2f} s  {one.fault[:200]}')
+    active = sum(one.status == 'ACTIVE' for one in boots)
+    print(f'{active} of {args.count} ACTIVE, all after {wall:.1f} s')
+    if not args.keep:
+        times, wall = boot.delete_many(cloud.settings,
+                                       [one.server for one in boots])
+        print(f'{len(times)} deleted, all after {wall:.1f} s')
+    return 0 if active == args.count else 1
+
+
+def _do_bench(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    output = args.output or cloud.settings.state / 'bench.jsonl'
+    chosen = [cloud.settings.variant]
+    if args.against:
+        chosen.append(args.against)
+    results = []
+    for _ in range(args.rounds):
+        for variant in chosen:
+            one = _cloud(args, cloud.progress, variant)
+            if args.against or not clouds.is_up(one):
+                one = _up(args, one)
+            # The first boots compile, connect and fill caches.
+            with one.progress.step(f'{variant}: warming up'):
+                boots, _ = boot.boot_many(one.settings, 2, 'warm')
+                boot.delete_many(one.settings, [b.server for b in boots])
+            result = bench.measure(one.settings, one.progress, args.parallel,
+                                   args.repeats)
+            result = bench.with_memory(result, clouds.status(one))
+            bench.keep(result, output)
+            results.append(result)
+            if args.against:
+                clouds.down(one)
+    print()
+    print(bench.table(results))
+    print(f'\nappended to {output}')
+    return 0
+
+
+ACTIONS = {
+    'up': _do_up, 'demo': _do_demo, 'status': _do_status, 'logs': _do_logs,
+    'restart': _do_restart, 'down': _do_down, 'wipe': _do_wipe,
+    'boot': _do_boot, 'bench': _do_bench,
+}
