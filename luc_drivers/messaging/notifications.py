@@ -180,10 +180,11 @@ class Listener:
         self._stopped = False
         self._failing = False
         self._next_tick = 0.0
+        clock = reader.StoreClock(matchmaker)
         self._readers = [
             reader.LogReader(matchmaker, settings,
                              base.Log(namespace, exchange, topic), pool,
-                             self.member, self._lock)
+                             self.member, clock, self._lock)
             for exchange, topic in logs]
         self._prepare()
         reader.joined(self)

@@ -67,12 +67,29 @@ def _bucket(position: int) -> int:
     return max(0, position) // _SECOND // base.BUCKET
 
 
+class StoreClock:
+    """The store's clock, measured now and then; readers share one."""
+
+    def __init__(self, matchmaker: base.Matchmaker) -> None:
+        self.matchmaker = matchmaker
+        self._offset = 0.0
+        self._measured = float('-inf')
+
+    def now(self) -> int:
+        """Return microseconds since the epoch."""
+        now = time.monotonic()
+        if now - self._measured > CLOCK_INTERVAL:
+            self._offset = self.matchmaker.now() / _SECOND - now
+            self._measured = now
+        return int((now + self._offset) * _SECOND)
+
+
 class LogReader:
     """What one listener has to do with one log."""
 
     def __init__(self, matchmaker: base.Matchmaker, settings: ty.Any,
                  log: base.Log, pool: str, member: tuple[str, str],
-                 lock: threading.Lock) -> None:
+                 clock: StoreClock, lock: threading.Lock) -> None:
         """:param member: instance and listener id of this listener.
         :param lock: guards the stripes: acknowledgements come from others.
         """
@@ -82,6 +99,7 @@ class LogReader:
         self.pool = pool
         self.member = member
         self.prepared = False
+        self._clock = clock
         self._lock = lock
         self._window = int(settings.notification_late_window * _SECOND)
         self._start = 0
@@ -95,8 +113,8 @@ class LogReader:
         self._members_at = float('-inf')
         self._rescan_at = float('-inf')
         self._loss_reported = float('-inf')
-        self._offset = 0.0
-        self._clock_at = float('-inf')
+        # Until when the pool's members matter: there was something to read.
+        self._active_until = float('-inf')
 
     @property
     def backlog(self) -> bool:
@@ -128,12 +146,14 @@ class LogReader:
         """
         now = time.monotonic()
         self._commit(now)
-        self._refresh_members(now)
+        if (self._held or self._wanted or now < self._active_until
+                or self._members_at == float('-inf')):
+            self._refresh_members(now)
         if now >= self._rescan_at:
             self._look_everywhere(now)
         else:
             self._note(now, self.matchmaker.log_heads(
-                self.log, _bucket(self._now(now) - self._window) - 1))
+                self.log, _bucket(self._clock.now() - self._window) - 1))
         self._claim(now)
         out: list[tuple[base.LogEntry, stripes.Stripe]] = []
         # No stripe first every time, or busy ones would starve others.
@@ -142,13 +162,6 @@ class LogReader:
         for stripe in order:
             out += self._read(stripe, now, room - len(out))
         return out
-
-    def _now(self, now: float) -> int:
-        """Return the store's clock, measured now and then."""
-        if now - self._clock_at > CLOCK_INTERVAL:
-            self._offset = self.matchmaker.now() / _SECOND - now
-            self._clock_at = now
-        return int((now + self._offset) * _SECOND)
 
     def _refresh_members(self, now: float, fresh: bool = False) -> None:
         age = now - self._members_at
@@ -177,7 +190,7 @@ class LogReader:
         count = self.settings.notification_stripes
         lows = [done[n].low if n in done else self._start
                 for n in range(count) if self._ours(n)]
-        oldest = self._now(now) - int(
+        oldest = self._clock.now() - int(
             self.settings.notification_ttl * _SECOND)
         since = max(oldest, min(lows, default=oldest) - self._window)
         for head in self._newest(self.matchmaker.log_heads(
@@ -206,6 +219,9 @@ class LogReader:
             if self._marks.get(head.stripe) != head.mark:
                 self._marks[head.stripe] = head.mark
                 self._news[head.stripe] = now
+                # Long enough to notice that whoever reads it has died.
+                self._active_until = (
+                    now + self.settings.registration_ttl + RESCAN_INTERVAL)
                 if head.stripe in self._held:
                     self._held[head.stripe].backlog = True
                 elif self._ours(head.stripe):

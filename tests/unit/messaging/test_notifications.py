@@ -268,7 +268,7 @@ class DeliveryTest(NotificationCase):
         listener = self.listen('p')
         self.send(b'x')
         self.take(listener, 1)
-        for _ in range(5):
+        for _ in range(25):
             self.forward(3)
             listener.poke()
             listener.poll(0.0, 1)
