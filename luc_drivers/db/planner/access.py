@@ -156,10 +156,9 @@ class Fetch(plan.Access):
               query: plan.RunQuery) -> list[plan.SQLValue]:
         if len(term.operands) == 1 and term.many:
             # a long list of values that need no conversion
-            given = list(self._value(term.operands[0], parameters))
-            kinds = set(map(type, given))
-            if kinds == {_PLAIN[affinity]}:
-                return list(dict.fromkeys(given))  # type: ignore[arg-type]
+            listed = list(self._value(term.operands[0], parameters))
+            if set(map(type, listed)) == {_PLAIN[affinity]}:
+                return list(dict.fromkeys(listed))  # type: ignore[arg-type]
         found: dict[tuple[type, plan.SQLValue], plan.SQLValue] = {}
         for operand in term.operands:
             for given in self._value(operand, parameters):

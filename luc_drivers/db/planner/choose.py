@@ -21,6 +21,7 @@ a statement costs (see the design), so constants beat keys of joined tables.
 from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
+from typing import Any
 
 from luc_drivers.db.catalog import schema as schemas
 from luc_drivers.db.planner import access
@@ -42,6 +43,8 @@ _LIMIT_ROWS = 20.0
 _FILTER = 0.02
 #: an OR is only tried where nothing better was found
 _DEAR = 200.0
+#: more branches of an OR are not looked into
+_BRANCHES = 40
 #: key queries that narrow one another
 _CHAIN = 3
 
@@ -62,12 +65,14 @@ class Choice:
 
 @dataclasses.dataclass
 class _Column:
-    """Where a key column's values may come from."""
+    """Where a key column's values may come from: a term, or the column of
+    an owner (a reference or a query)."""
 
-    part: predicates.Term | predicates.Vertex
     rows: float
     wave: int
-    owner: object = None
+    term: predicates.Term | None = None
+    owner: Any = None
+    column: Any = None
 
 
 class Chooser:
@@ -132,9 +137,10 @@ class Chooser:
         best = self._cheapest(ref, self._facts)
         if best.cost > _DEAR:
             for branches in self._facts.choices.get(ref.group, ()):
-                found = self._union(ref, branches)
-                if found is not None and found.cost < best.cost:
-                    best = found
+                if len(branches) <= _BRANCHES:
+                    found = self._union(ref, branches)
+                    if found is not None and found.cost < best.cost:
+                        best = found
         return best
 
     def _union(self, ref: scope.Ref,
@@ -190,13 +196,14 @@ class Chooser:
             terms, vertices = self._sources[vertex]
         else:
             terms, vertices = facts.sources(vertex)
-        found = [_Column(t, _LIST if t.many else 1.0, -1) for t in terms]
+        found = [_Column(_values(t), -1, t) for t in terms]
         if found:
-            return min(found, key=lambda c: (c.rows, c.part.nulls))
+            return min(found, key=lambda c: (
+                c.rows, c.term is not None and c.term.nulls))
         for source in vertices:
             ready = self._ready(source, ref)
             if ready is not None:
-                found.append(_Column(source, ready[1], ready[0], source[0]))
+                found.append(_Column(ready[1], ready[0], None, *source))
         if not found:
             return None
         return min(found, key=lambda c: (c.wave, c.rows))
@@ -307,24 +314,25 @@ class Chooser:
     # --- key queries
 
     def _parts(self, chosen: list[_Column]) -> tuple[access.Part, ...]:
-        wanted: dict[object, list] = {}
+        wanted: dict[Any, list] = {}
         for source in chosen:
-            if source.owner is not None:
-                column = source.part[1]
+            if source.term is None:
                 columns = wanted.setdefault(source.owner, [])
-                if column not in columns:
-                    columns.append(column)
+                if source.column not in columns:
+                    columns.append(source.column)
         queries = {owner: self._key_query(owner, columns)
                    for owner, columns in wanted.items()}
         return tuple(
-            source.part if source.owner is None else access.FromQuery(
+            source.term or access.FromQuery(
                 queries[source.owner],
-                wanted[source.owner].index(source.part[1]))
+                wanted[source.owner].index(source.column))
             for source in chosen)
 
-    def _key_query(self, owner, columns: list) -> access.KeyQuery:
+    def _key_query(self, owner: scope.Ref | scope.Query,
+                   columns: list) -> access.KeyQuery:
         if isinstance(owner, scope.Query):
-            names = ', '.join(f'c{i}' for i in range(len(owner.outputs)))
+            count = len(owner.outputs or ())
+            names = ', '.join(f'c{i}' for i in range(count))
             wanted = ', '.join(f'c{i}' for i in columns)
             return access.KeyQuery(
                 f'WITH luc_keys({names}) AS ({self._ranges[owner]}) '
@@ -386,11 +394,18 @@ class Chooser:
         return choice is not None and choice.wave < self._settled[ref].wave
 
 
+def _values(term: predicates.Term) -> float:
+    """Guess how many values a term has."""
+    if term.many and len(term.operands) == 1:
+        return _LIST
+    return float(len(term.operands))
+
+
 def _bindable(source: _Column | None) -> bool:
     """Tell whether a column is surely not NULL, as group and row keys (and
     unique keys) need it."""
     return source is not None and (
-        source.owner is not None or not source.part.nulls)
+        source.term is None or not source.term.nulls)
 
 
 def _operand(operand: predicates.Operand) -> str:

@@ -79,7 +79,7 @@ def _queries(text: str, query: scope.Query,
 
 
 def _parts(query: scope.Query, text: str) -> Iterator[
-        tuple[scope.Block, exp.Expression, str]]:
+        tuple[scope.Block, exp.Expr, str]]:
     """Yield each arm with its ``FROM … WHERE …``."""
     found = texts.tokens(text)
     starts = [t.start for t in found if t.depth == 0 and t.text == 'SELECT']
@@ -98,7 +98,7 @@ def _parts(query: scope.Query, text: str) -> Iterator[
         yield block, query.tree, text[begin:stop].strip()
 
 
-def _keeps_limit(query: scope.Query, tree: exp.Expression,
+def _keeps_limit(query: scope.Query, tree: exp.Expr,
                  block: scope.Block) -> bool:
     if len(query.arms) != 1 or not query.limited or block.folds or (
             tree.args.get('distinct')):

@@ -120,7 +120,7 @@ def names_catalog(name: str) -> bool:
     return name.lower().startswith(_CATALOG_PREFIXES)
 
 
-def parse(sql: str) -> exp.Expression | None:
+def parse(sql: str) -> exp.Expr | None:
     """Return the syntax tree of a normal text; None if sqlglot can't.
 
     ``UPDATE OR x`` is not in its grammar and says nothing about rows.
@@ -140,6 +140,7 @@ def parse(sql: str) -> exp.Expression | None:
     if len(trees) != 1:
         return None
     tree = trees[0]
-    if not isinstance(tree, (exp.Query, exp.Insert, exp.Update, exp.Delete)):
-        return None
-    return tree
+    if isinstance(
+            tree, (exp.Query, exp.Insert, exp.Update, exp.Delete)):
+        return tree
+    return None

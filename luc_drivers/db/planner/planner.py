@@ -18,6 +18,7 @@ kept per normal text and schema; a plan per exact text and schema.
 
 import collections
 import dataclasses
+import logging
 import threading
 from typing import Any
 
@@ -34,6 +35,8 @@ from luc_drivers.db.planner import queries
 from luc_drivers.db.planner import rewrite
 from luc_drivers.db.planner import scope
 from luc_drivers.db.planner import text as texts
+
+LOG = logging.getLogger(__name__)
 
 _WRITES = (plans.Kind.INSERT, plans.Kind.UPDATE, plans.Kind.DELETE)
 
@@ -154,6 +157,19 @@ def analyse(normal: texts.Normal, schema: schemas.Schema) -> Analysis:
     tree = parse.parse(normal.text)
     if tree is None:
         return _blind(normal, found, kind, write, schema)
+    try:
+        return _seen(normal, kind, write, tree, schema)
+    except Exception:
+        # a fault of ours, or thousands of nested conditions: reading the
+        # tables whole is slow, but right
+        LOG.exception('The planner failed at %r', normal.text)
+        return _blind(normal, found, kind, write, schema)
+
+
+def _seen(normal: texts.Normal, kind: plans.Kind,
+          write: rewrite.Write | None, tree: exp.Expr,
+          schema: schemas.Schema) -> Analysis:
+    """Analyse a statement by its tree."""
     builder = scope.Builder(schema)
     builder.statement(tree)
     if any(parse.names_catalog(name) for name in builder.unknown):

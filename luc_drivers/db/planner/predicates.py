@@ -26,7 +26,6 @@ Constants travel along edges (equality classes).  Edges are directed:
   only if the derived table just filters (no LIMIT, aggregate, window).
 """
 
-from collections.abc import Iterable
 from collections.abc import Iterator
 import dataclasses
 from typing import Any
@@ -102,13 +101,13 @@ class Facts:
     def merged(self, other: 'Facts') -> 'Facts':
         """Return what holds if both hold."""
         both = Facts()
-        for mine, theirs, into in (
-                (self.terms, other.terms, both.terms),
-                (self.ranges, other.ranges, both.ranges),
-                (self.edges, other.edges, both.edges)):
-            for source in (mine, theirs):
-                for vertex, found in source.items():
-                    into.setdefault(vertex, []).extend(found)
+        for facts in (self, other):
+            for vertex, terms in facts.terms.items():
+                both.terms.setdefault(vertex, []).extend(terms)
+            for vertex, ranges in facts.ranges.items():
+                both.ranges.setdefault(vertex, []).extend(ranges)
+            for vertex, edges in facts.edges.items():
+                both.edges.setdefault(vertex, []).extend(edges)
         both.choices = self.choices
         return both
 
@@ -158,12 +157,16 @@ def type_of(vertex: Vertex) -> _Type:
         if owner.table is not None:
             own = owner.table.column(column)
             return _Type(own.affinity, own.collation.upper() == 'BINARY')
-        names = [o.name for o in owner.query.outputs]
+        assert owner.query is not None
+        names = [o.name for o in owner.query.outputs or ()]
         return type_of((owner.query, names.index(column)))
     output = owner.outputs[column]
     types = {None if o is None else type_of(o) for o in output.origins}
-    if len(types) == 1 and None not in types:
-        return types.pop()
+    if len(types) == 1:
+        only = types.pop()
+        if only is not None:
+            return only
+        types = {None}
     return _Type(None, not output.collated and all(
         t is None or t.binary for t in types))
 
@@ -199,10 +202,11 @@ def _edge(source: Vertex, target: Vertex) -> Edge | None:
 
 def _constant_output(vertex: Vertex) -> bool:
     owner, column = vertex
-    return isinstance(owner, scope.Query) and owner.outputs[column].constant
+    return isinstance(owner, scope.Query) and (
+        owner.outputs is not None and owner.outputs[column].constant)
 
 
-def constant(tree: exp.Expression) -> Operand | None:
+def constant(tree: exp.Expr) -> Operand | None:
     """Return a literal or placeholder; None for anything else."""
     tree = scope.unwrap(tree)
     if isinstance(tree, exp.Placeholder):
@@ -262,7 +266,7 @@ class Collector:
 
     # --- conditions
 
-    def _conjunct(self, tree: exp.Expression, block: scope.Block,
+    def _conjunct(self, tree: exp.Expr, block: scope.Block,
                   group: scope.Group, facts: Facts) -> None:
         tree = scope.unwrap(tree)
         if isinstance(tree, exp.EQ):
@@ -288,7 +292,7 @@ class Collector:
         elif isinstance(tree, exp.Or):
             self._or(tree, block, group, facts)
 
-    def _target(self, tree: exp.Expression, block: scope.Block,
+    def _target(self, tree: exp.Expr, block: scope.Block,
                 group: scope.Group) -> Vertex | None:
         """Return the column that a condition of ``group`` narrows."""
         vertex = block.resolve(scope.unwrap(tree))
@@ -296,7 +300,7 @@ class Collector:
             return None
         return vertex if _usable(vertex) else None
 
-    def _equality(self, left: exp.Expression, right: exp.Expression,
+    def _equality(self, left: exp.Expr, right: exp.Expr,
                   block: scope.Block, group: scope.Group,
                   facts: Facts) -> None:
         for here, there in ((left, right), (right, left)):
@@ -320,7 +324,7 @@ class Collector:
         if edge is not None:
             facts.edges.setdefault(target, []).append(edge)
 
-    def _is(self, left: exp.Expression, right: exp.Expression,
+    def _is(self, left: exp.Expr, right: exp.Expr,
             block: scope.Block, group: scope.Group, facts: Facts) -> None:
         for here, there in ((left, right), (right, left)):
             target = self._target(here, block, group)
@@ -346,14 +350,14 @@ class Collector:
                 found, len(found) > 1 or any(
                     o.slot in self.many for o in found)))
 
-    def _from_query(self, tree: exp.Expression, target: Vertex,
+    def _from_query(self, tree: exp.Expr, target: Vertex,
                     block: scope.Block, facts: Facts) -> None:
         query = block.inner.get(id(tree))
         if query is not None and query.outputs is not None and len(
                 query.outputs) == 1:
             self._add((query, 0), target, facts)
 
-    def _range(self, here: exp.Expression, there: exp.Expression,
+    def _range(self, here: exp.Expr, there: exp.Expr,
                upper: bool, inclusive: bool, block: scope.Block,
                group: scope.Group, facts: Facts) -> None:
         target = self._target(here, block, group)
@@ -439,16 +443,19 @@ class Collector:
             Edge(source, True, nulls=True))
 
 
-def _disjuncts(tree: exp.Expression) -> Iterable[exp.Expression]:
-    tree = scope.unwrap(tree)
-    if isinstance(tree, exp.Or):
-        yield from _disjuncts(tree.this)
-        yield from _disjuncts(tree.expression)
-    else:
-        yield tree
+def _disjuncts(tree: exp.Expr) -> Iterator[exp.Expr]:
+    """Yield the parts of an OR chain."""
+    stack = [tree]
+    while stack:
+        node = scope.unwrap(stack.pop())
+        if isinstance(node, exp.Or):
+            stack.append(node.expression)
+            stack.append(node.this)
+        else:
+            yield node
 
 
-def own_conditions(ref: scope.Ref) -> Iterator[exp.Expression]:
+def own_conditions(ref: scope.Ref) -> Iterator[exp.Expr]:
     """Yield the conditions of a reference's group that name only it."""
     for tree in ref.group.conjuncts:
         tree = scope.unwrap(tree)

@@ -110,13 +110,13 @@ def ordered(query: scope.Query) -> bool:
         for ref in block.refs)
 
 
-def limited_arm(tree: exp.Expression) -> bool:
+def limited_arm(tree: exp.Expr) -> bool:
     """Tell whether a SELECT has a LIMIT or OFFSET of its own."""
     return tree.args.get('limit') is not None or (
         tree.args.get('offset') is not None)
 
 
-def _selects(tree: exp.Expression) -> Iterator[exp.Expression]:
+def _selects(tree: exp.Expr) -> Iterator[exp.Expr]:
     tree = scope.unwrap(tree)
     if isinstance(tree, exp.SetOperation):
         yield from _selects(tree.this)

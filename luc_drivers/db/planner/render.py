@@ -21,7 +21,7 @@ from sqlglot import exp
 from luc_drivers.db.planner import scope
 from luc_drivers.db.planner import text as texts
 
-_BINARY = {
+_BINARY: dict[type, str] = {
     exp.And: 'AND', exp.Or: 'OR', exp.EQ: '=', exp.NEQ: '<>', exp.GT: '>',
     exp.GTE: '>=', exp.LT: '<', exp.LTE: '<=', exp.Is: 'IS',
     exp.NullSafeEQ: 'IS', exp.NullSafeNEQ: 'IS NOT', exp.Like: 'LIKE',
@@ -33,7 +33,7 @@ class Unrenderable(Exception):
     """The condition holds something that is not written back."""
 
 
-def condition(tree: exp.Expression, ref: scope.Ref, alias: str) -> str:
+def condition(tree: exp.Expr, ref: scope.Ref, alias: str) -> str:
     """Return a condition's SQL, its columns qualified by ``alias``.
 
     :raises Unrenderable: it holds more than the simple kinds.
@@ -61,7 +61,7 @@ def condition(tree: exp.Expression, ref: scope.Ref, alias: str) -> str:
     return _leaf(tree, ref, alias)
 
 
-def _leaf(tree: exp.Expression, ref: scope.Ref, alias: str) -> str:
+def _leaf(tree: exp.Expr, ref: scope.Ref, alias: str) -> str:
     if isinstance(tree, exp.Column):
         vertex = ref.block.resolve(tree)
         if vertex is not None and vertex[0] is ref:

@@ -23,6 +23,7 @@ directly in that group, and no others.
 
 from collections.abc import Iterator
 import dataclasses
+from typing import Any
 
 from sqlglot import exp
 
@@ -35,7 +36,7 @@ _ROWID = frozenset(('rowid', 'oid', '_rowid_'))
 class Group:
     """References that are inner-joined with one another."""
 
-    conjuncts: list[exp.Expression] = dataclasses.field(default_factory=list)
+    conjuncts: list[exp.Expr] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(eq=False)
@@ -110,7 +111,7 @@ class Query:
         FROM and WHERE.
     """
 
-    tree: exp.Expression
+    tree: exp.Expr
     container: 'Block | None' = None
     arms: 'list[Block]' = dataclasses.field(default_factory=list)
     inner: 'list[Query]' = dataclasses.field(default_factory=list)
@@ -154,7 +155,7 @@ class Block:
     columns: list[exp.Column] = dataclasses.field(default_factory=list)
     inner: dict[int, Query] = dataclasses.field(default_factory=dict)
 
-    def resolve(self, column: exp.Expression) -> tuple[Ref, str] | None:
+    def resolve(self, column: exp.Expr) -> tuple[Ref, str] | None:
         """Return whose column a name is; None if that isn't certain."""
         if not isinstance(column, exp.Column) or column.args.get('db') or (
                 isinstance(column.this, exp.Star)):
@@ -178,7 +179,7 @@ class Block:
         return None
 
 
-def conjuncts(tree: exp.Expression | None) -> Iterator[exp.Expression]:
+def conjuncts(tree: exp.Expr | None) -> Iterator[exp.Expr]:
     """Yield the parts of an AND chain."""
     if tree is None:
         return
@@ -194,7 +195,7 @@ def conjuncts(tree: exp.Expression | None) -> Iterator[exp.Expression]:
             yield node
 
 
-def unwrap(tree: exp.Expression) -> exp.Expression:
+def unwrap(tree: exp.Expr) -> exp.Expr:
     """Take off parentheses."""
     while isinstance(tree, exp.Paren) or (
             isinstance(tree, exp.Subquery)
@@ -217,17 +218,17 @@ class Builder:
         self.blocks: list[Block] = []
         self.queries: list[Query] = []
 
-    def statement(self, tree: exp.Expression) -> Block | None:
+    def statement(self, tree: exp.Expr) -> Block | None:
         """Build a whole statement; return the block of an UPDATE's or
         DELETE's target (None otherwise)."""
         target = None
         ctes = self._with_clause(tree, None, None, {})
-        if isinstance(tree, exp.Query):
-            self._query(tree, None, None, ctes)
-        elif isinstance(tree, exp.Insert):
+        if isinstance(tree, exp.Insert):
             self._insert(tree, ctes)
-        else:
+        elif isinstance(tree, (exp.Update, exp.Delete)):
             target = self._write(tree, ctes)
+        else:
+            self._query(tree, None, None, ctes)
         for block in self.blocks:
             _mark_correlated(block)
         return target
@@ -235,7 +236,7 @@ class Builder:
     # --- statements
 
     def _insert(self, tree: exp.Insert, ctes: dict) -> None:
-        source = tree.args.get('expression')
+        source: Any = tree.args.get('expression')
         block = self._block(None, None)
         if isinstance(source, exp.Query):
             self._query(source, None, None, ctes)
@@ -244,7 +245,7 @@ class Builder:
         self._nested(tree.args.get('conflict'), block, ctes)
         self._nested(tree.args.get('returning'), block, ctes)
 
-    def _write(self, tree: exp.Expression, ctes: dict) -> Block:
+    def _write(self, tree: exp.Expr, ctes: dict) -> Block:
         block = self._block(None, None)
         self._item(tree.this, block, block.root, {})
         source = tree.args.get('from_')
@@ -266,7 +267,7 @@ class Builder:
         self.blocks.append(block)
         return block
 
-    def _query(self, tree: exp.Expression, parent: Block | None,
+    def _query(self, tree: exp.Expr, parent: Block | None,
                container: Block | None, ctes: dict) -> Query:
         """Build a query and all that is inside it.
 
@@ -300,7 +301,7 @@ class Builder:
         made.outputs = _outputs(trees, made.arms)
         return made
 
-    def _with_clause(self, tree: exp.Expression, parent: Block | None,
+    def _with_clause(self, tree: exp.Expr, parent: Block | None,
                      owner: Query | None, ctes: dict) -> dict:
         """Build the CTEs of a query; return the names in force inside."""
         clause = tree.args.get('with_')
@@ -349,7 +350,7 @@ class Builder:
             if key not in ('from_', 'joins', 'with_'):
                 self._nested(value, block, ctes)
 
-    def _joins(self, tree: exp.Expression, block: Block, group: Group,
+    def _joins(self, tree: exp.Expr, block: Block, group: Group,
                ctes: dict) -> bool:
         """Add what is joined; True if a join preserves its right side."""
         outer = False
@@ -369,7 +370,7 @@ class Builder:
                 self._nested(condition, block, ctes)
         return outer
 
-    def _item(self, tree: exp.Expression, block: Block, group: Group,
+    def _item(self, tree: exp.Expr, block: Block, group: Group,
               ctes: dict) -> bool:
         """Add one item of a FROM clause, with what is joined to it."""
         alias = (tree.alias or tree.name or '').lower()
@@ -394,6 +395,7 @@ class Builder:
         name = tree.name.lower()
         if not isinstance(tree.this, exp.Identifier):
             # a table-valued function: opaque
+            self.unknown.add(tree.this.name)
             for part in tree.this.iter_expressions():
                 self._nested(part, block, ctes)
         elif name in ctes and not tree.db:
@@ -411,7 +413,7 @@ class Builder:
         stack = list(value) if isinstance(value, list) else [value]
         while stack:
             node = stack.pop()
-            if not isinstance(node, exp.Expression):
+            if not isinstance(node, exp.Expr):
                 continue
             if isinstance(node, exp.Column):
                 block.columns.append(node)
@@ -432,7 +434,7 @@ class Builder:
             stack.extend(node.iter_expressions())
 
 
-def _arms(tree: exp.Expression) -> Iterator[exp.Expression]:
+def _arms(tree: exp.Expr) -> Iterator[exp.Expr]:
     tree = unwrap(tree)
     if isinstance(tree, exp.SetOperation):
         yield from _arms(tree.this)
@@ -453,7 +455,7 @@ def _folds(tree: exp.Select) -> bool:
     windows, or functions that may be)."""
     if any(tree.args.get(k) for k in ('group', 'having', 'windows')):
         return True
-    stack: list[exp.Expression] = list(tree.expressions)
+    stack: list[exp.Expr] = list(tree.expressions)
     while stack:
         node = stack.pop()
         if isinstance(node, exp.Query):
@@ -464,9 +466,9 @@ def _folds(tree: exp.Select) -> bool:
     return False
 
 
-def _outputs(trees: list[exp.Expression],
+def _outputs(trees: list[exp.Expr],
              arms: list[Block]) -> list[Output] | None:
-    lists = []
+    lists: list[list[Output]] = []
     for tree, block in zip(trees, arms):
         if not isinstance(tree, exp.Select):
             return None

@@ -109,6 +109,6 @@ def range_end(value: plan.SQLValue, affinity: schema.Affinity,
     found = list(candidates(value, affinity, query))
     if len(found) == 1:
         return found[0]
-    numbers = [v for v in found if not isinstance(v, str)]
+    numbers = [v for v in found if isinstance(v, (int, float))]
     # a text that is a number compares as that number
     return max(numbers) if upper else min(numbers)
