@@ -67,7 +67,7 @@ class Node:
         self.security = _security(settings)
         cipher = self.security.cipher if self.security else None
         sign = self.security.sign if self.security else None
-        verify = self.security.verify if self.security else None
+        check = self.security.check if self.security else None
         self.registrar = registrar.Registrar(self.matchmaker, settings, sign)
         self.mailbox = mailbox.Mailbox(self.matchmaker, settings, cipher)
         self.notifications = notifications.Sender(self.matchmaker, settings,
@@ -78,7 +78,7 @@ class Node:
                                 registrar.boot_id(), self.security,
                                 self.agent.slot)
         self.routing = routing.Routing(self.matchmaker, settings,
-                                       self.agent.slot, verify)
+                                       self.agent.slot, check)
         self.addresses: tuple[str, ...] = ()
         self.bound = False
         self.listening_fd: int | None = None

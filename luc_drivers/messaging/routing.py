@@ -74,16 +74,18 @@ class Routing:
     """The cache of one node."""
 
     def __init__(self, matchmaker: base.Matchmaker, settings: Any,
-                 agent: Any, verify: Any = None) -> None:
+                 agent: Any, check: Any = None) -> None:
         """A cache.
 
         :param agent: slot of the thread that refreshes.
-        :param verify: says whether an endpoint may be trusted.
+        :param check: raises MatchmakerError for endpoints that can't be
+            trusted.
         """
         self.matchmaker = matchmaker
         self.settings = settings
         self._agent = agent
-        self._verify = verify
+        self._check = check
+        self._mistrusted: dict[str, None] = {}
         self._entries: dict[Key, _Entry] = {}
         self._dead: dict[str, None] = {}
         self._left: dict[tuple[str, int], None] = {}
@@ -186,7 +188,7 @@ class Routing:
             base.RPC, site)
         found = []
         for sub, endpoint in routes:
-            if self._verify is not None and not self._verify(endpoint):
+            if self._check is not None and not self._trust(endpoint):
                 continue
             found.append((
                 Candidate(endpoint, int(sub.listener),
@@ -194,6 +196,19 @@ class Routing:
                                        key.topic, sub.server)),
                 endpoint.state == base.LIVE))
         return found
+
+    def _trust(self, endpoint: base.Endpoint) -> bool:
+        try:
+            self._check(endpoint)
+        except base.MatchmakerError as e:
+            if endpoint.instance not in self._mistrusted:
+                if len(self._mistrusted) > 1000:
+                    self._mistrusted.clear()
+                self._mistrusted[endpoint.instance] = None
+                LOG.warning('Ignored a registration of host %s: %s',
+                            endpoint.host, e)
+            return False
+        return True
 
     def _forget_unused(self) -> None:
         old = sorted(self._entries, key=lambda k: self._entries[k].used)
