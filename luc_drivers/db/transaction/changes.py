@@ -120,8 +120,9 @@ class _Builder:
         if intent is None:
             intent = self.intents[place] = Intent(
                 *place, Expect.VERSION, label=change.table.name)
-            if to is not None and (to.group, to.key) != place:
-                intent.moved_to = encode_move(to)
+        if to is not None and (to.group, to.key) != place:
+            # kept also if another row comes to this place
+            intent.moved_to = encode_move(to)
         intent.expect = Expect.VERSION
         intent.expected = old.version
         intent.history = old.history
@@ -138,7 +139,6 @@ class _Builder:
             intent = self.intents[place] = Intent(
                 *place, Expect.ABSENT, fresh=True, label=change.table.name)
         intent.document = doc
-        intent.moved_to = None
         if change.generated and _generated_key(change.table):
             intent.generated = change.table.name
 

@@ -250,6 +250,10 @@ class Committer:
                  ) -> bool | None:
         """Tell whether a row shows its batch committed; None = not yet."""
         base = None if intent.expect is Expect.ABSENT else intent.expected
+        if base is not None and row is not None and (
+                row.lock is not None and row.lock.txid == base):
+            # we read it as committed, but it isn't applied yet
+            return None
         if row is None or row.version is None:
             # if we had written it, it were there
             return None if base is None else False

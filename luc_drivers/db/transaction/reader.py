@@ -44,6 +44,7 @@ from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
+from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.bounds import Bounds
 from luc_drivers.db.transaction.clock import Clock
 from luc_drivers.db.transaction.hooks import step
@@ -129,8 +130,7 @@ class Reader:
         :raises StoreUnavailable: from the store.
         :raises OperationalError: a bound was exceeded.
         """
-        wants = self._wants(accesses, localities)
-        found, slices = self._fetch(wants)
+        wants, found, slices = self._settled(accesses, localities)
         answers = []
         for want in wants:
             rows: dict[Place, Row] = {}
@@ -146,6 +146,30 @@ class Reader:
             if want.entries:
                 self._check(want, found)
         return answers
+
+    def _settled(self, accesses: Sequence[BoundAccess],
+                 localities: Sequence[str]) -> tuple[
+                     list[_Wants], dict[Place, Row],
+                     dict[tuple[Group, int], list[Row]]]:
+        """Do index phase and row phase, again if rows moved in between.
+
+        Where a row has left a place that another one has taken, nothing says
+        where it went; but its new index entry is there by now.
+        """
+        known: set[tuple[Place, bytes]] = set()
+        for _ in range(_HOPS):
+            wants = self._wants(accesses, localities)
+            found, slices = self._fetch(wants)
+            moves = {
+                (place, mark) for want in wants for place in want.entries
+                if place in found and found[place].document is not None
+                for mark in writes.moves(found[place].history)}
+            if moves <= known:
+                return wants, found, slices
+            known |= moves
+        raise errors.OperationalError(
+            f'rows of {accesses[0].table.name} moved {_HOPS} times while '
+            'they were read')
 
     def places(self, accesses: Sequence[BoundAccess],
                localities: Sequence[str] = ()
@@ -285,25 +309,26 @@ class Reader:
                      found: dict[Place, Row]) -> None:
         """Read the rows that candidates moved to meanwhile (rule 13)."""
         frontier = [p for want in wants for p in want.entries]
-        known = set(frontier)
+        followed: set[tuple[Place, bytes | None]] = set()
         for _ in range(_HOPS):
-            targets = []
+            targets = {}
             for place in frontier:
                 row = found.get(place)
-                if row is not None and row.moved_to is not None:
-                    target = decode_move(row.moved_to, place[1].table)
-                    if target not in known:
-                        known.add(target)
-                        targets.append(target)
+                if row is None or row.moved_to is None:
+                    continue
+                if (place, row.version) in followed:
+                    continue
+                followed.add((place, row.version))
+                # read again even if it is a candidate itself: it may have
+                # been read before the row had moved there
+                targets[decode_move(row.moved_to, place[1].table)] = None
             if not targets:
                 return
-            missing = [t for t in targets if t not in found]
-            if missing:
-                reads = place_reads(missing)
-                for read, rows in zip(reads, self.resolver.read(reads)):
-                    for row in rows:
-                        found[read.group, row.key] = row
-            frontier = targets
+            reads = place_reads(targets)
+            for read, rows in zip(reads, self.resolver.read(reads)):
+                for row in rows:
+                    found[read.group, row.key] = row
+            frontier = list(targets)
         LOG.warning('A row of table %d moved more than %d times while it was '
                     'read', frontier[0][1].table, _HOPS)
 

@@ -44,6 +44,7 @@ HISTORY_LENGTH = 64
 INTERVAL = 600
 
 _NUMBER = struct.Struct('>Q')
+_MOVED = b'\xff' * 8
 
 
 class State(enum.Enum):
@@ -96,12 +97,16 @@ class Intent:
     label: str = ''
 
 
-def extend(history: Sequence[bytes], txid: bytes) -> tuple[bytes, ...]:
+def extend(history: Sequence[bytes], txid: bytes, moved: bool = False
+           ) -> tuple[bytes, ...]:
     """Return the history of a row after ``txid``.
 
     It keeps all writers of the last HISTORY_SECONDS and one before, at most
     HISTORY_LENGTH; an insert's begins with BEGINNING.  So, of a history
     whose first id is not later than T, one can tell whether T wrote the row.
+
+    :param moved: the row that was here has moved to another place. That is
+        noted, too: see `moves`.
     """
     before = tuple(history) or (clock.BEGINNING,)
     horizon = clock.micros(txid) - HISTORY_SECONDS * 10 ** 6
@@ -109,7 +114,17 @@ def extend(history: Sequence[bytes], txid: bytes) -> tuple[bytes, ...]:
     for n, one in enumerate(before):
         if clock.micros(one) < horizon:
             start = n
-    return (*before[start:], txid)[-HISTORY_LENGTH:]
+    mark = (txid[:8] + _MOVED,) if moved else ()
+    return (*before[start:], *mark, txid)[-HISTORY_LENGTH:]
+
+
+def moves(history: Sequence[bytes]) -> list[bytes]:
+    """Return marks of the moves away from a place, one for each.
+
+    They outlive the tombstone that says where the row went: another row may
+    have come to its place (rule 13).
+    """
+    return [one for one in history if one[8:] == _MOVED]
 
 
 def change(intent: Intent, txid: bytes, tombstone_ttl: int) -> RowWrite:
@@ -121,8 +136,8 @@ def change(intent: Intent, txid: bytes, tombstone_ttl: int) -> RowWrite:
             history=intent.history, moved_to=intent.moved_to)
     return RowWrite(
         intent.key, intent.expect, intent.expected, version=txid,
-        document=intent.document, history=extend(intent.history, txid),
-        moved_to=intent.moved_to,
+        document=intent.document, moved_to=intent.moved_to,
+        history=extend(intent.history, txid, intent.moved_to is not None),
         ttl=tombstone_ttl if intent.document is None else None)
 
 
@@ -142,7 +157,8 @@ def apply(key: RowKey, txid: bytes, document: bytes | None,
     """
     return RowWrite(
         key, Expect.LOCKED, txid, version=txid, document=document,
-        history=extend(history, txid), moved_to=moved_to,
+        history=extend(history, txid, moved_to is not None),
+        moved_to=moved_to,
         ttl=tombstone_ttl if document is None else None)
 
 
@@ -166,7 +182,8 @@ def committed_view(row: Row) -> Row:
     """Return what a locked row becomes when its transaction committed."""
     assert row.lock is not None
     return Row(row.key, row.lock.txid, row.lock.document,
-               extend(row.history, row.lock.txid),
+               extend(row.history, row.lock.txid,
+                      row.lock.moved_to is not None),
                moved_to=row.lock.moved_to)
 
 

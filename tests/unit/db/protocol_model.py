@@ -1,0 +1,541 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Random schedules of the real commit protocol, with faults and checks.
+
+Processes with wrong clocks read, commit, scan, sweep and crash, while the
+store loses, delays and doubts their batches; the ghost watches.  This is the
+design's model (shared/design/model/model.py), but its transactions are those
+of luc_drivers.db.transaction, not a copy.
+"""
+
+import collections
+from collections.abc import Callable
+from collections.abc import Iterable
+import dataclasses
+from typing import Any
+
+from luc_drivers.db import errors
+from luc_drivers.db.catalog import address
+from luc_drivers.db.catalog import schema as s
+from luc_drivers.db.planner.plan import BoundAccess
+from luc_drivers.db.planner.plan import Path
+from luc_drivers.db.rows import RowChange
+from luc_drivers.db.rows import StoredRow
+from luc_drivers.db.store.base import GroupRead
+from luc_drivers.db.transaction import bounds
+from luc_drivers.db.transaction import protocol
+from luc_drivers.db.transaction import reader
+from luc_drivers.db.transaction import sweeper
+from luc_drivers.testing import faulty_store
+from tests.unit.db import ghost
+from tests.unit.db import memory_store
+from tests.unit.db import schedule
+from tests.unit.db import transaction_fixtures as fixtures
+
+CELLS = s.Table(
+    60, 'cells', fixtures.columns('g', '#n', 'v', 'u'), ('n',), ('g', 'n'),
+    s.Grouping(60, ('g',)),
+    (s.Index(61, 'cells_v', ('v',), buckets=2), s.Index(62, 'cells_scan', ()),
+     s.Index(63, 'cells_u', ('u',), unique_columns=('u',),
+             guard=s.Guard.OWN)))
+SCHEMA = fixtures.schema(
+    CELLS, fixtures.ITEMS, fixtures.PARTS, fixtures.USERS, fixtures.TEAMS,
+    fixtures.LOGS)
+KEYS = [('A', 1), ('A', 2), ('B', 1), ('B', 2), ('C', 1)]
+LOCALITIES = ['global', 'at_site1']
+
+#: in virtual seconds, ten of the scheduler's steps
+BOUNDS = bounds.Bounds(
+    lock_age=1.4, lock_wait=15.0, wound_after=0.2, read=100.0, send=10.0,
+    settle=10.0, marker_age=20.0, removal_delay=3.0, clock_skew=4.0)
+STEPS = 1500
+
+
+class Committer(protocol.Committer):
+    """Tells the ghost under which ids a transaction is tried."""
+
+    ghost: ghost.Ghost
+    logical: ghost.Logical
+    changes: list[RowChange]
+
+    def _attempt(self, run: Any, txid: bytes) -> bool:
+        self.ghost.attempt(self.logical, txid, self.changes)
+        return super()._attempt(run, txid)
+
+
+class Process:
+    """One service process: a clock, a reader, a committer."""
+
+    def __init__(self, world: 'World', number: int, skew: float) -> None:
+        self.world = world
+        self.number = number
+        self.clock = schedule.ScheduledClock(world.scheduler, skew, number)
+        store = schedule.ScheduledStore(world.faulty, world.scheduler)
+        background = schedule.ScheduledBackground(world.scheduler, number)
+        background.submit = self._submit
+        self.reader = reader.Reader(
+            store, self.clock, background, world.bounds)
+        self.committer = Committer(
+            store, self.clock, self.reader, background)
+        self.committer.ghost = world.ghost
+        self.sweeper = sweeper.Sweeper(
+            store, self.clock, self.reader.resolver, world.bounds)
+
+    def _submit(self, task: Callable[[], Any], delay: float = 0.0,
+                needed: bool = False) -> None:
+        def run() -> None:
+            try:
+                task()
+            except errors.Error:
+                self.world.counts['background errors'] += 1
+
+        self.world.scheduler.spawn('background', self.number, run, delay)
+
+    # --- reading
+
+    def rows(self, name: str, *keys: tuple) -> list[StoredRow | None]:
+        """Return rows by their grouping and key values, in parallel."""
+        table = SCHEMA.tables[name]
+        found = self.reader.rows(SCHEMA, [
+            BoundAccess(table, Path.ROW, [key]) for key in keys])
+        return [rows[0] if rows else None for rows in found]
+
+    def find(self, name: str, index: str, *values: Any) -> list[StoredRow]:
+        """Return the rows that have one of these values, exactly."""
+        table = SCHEMA.tables[name]
+        by = next(i for i in table.indexes if i.name == index)
+        column = table.column(by.columns[0]).number
+        rows = self.reader.rows(SCHEMA, [BoundAccess(
+            table, Path.INDEX, [(v,) for v in values], index=by)])[0]
+        return [r for r in rows if r.values[column] in values]
+
+
+class World:
+    """One schedule."""
+
+    def __init__(self, seed: int, kind: str, sweep: bool = False) -> None:
+        self.seed = seed
+        self.kind = kind
+        self.bounds = BOUNDS
+        self.scheduler = schedule.Scheduler(seed)
+        self.random = self.scheduler.random
+        self.store = memory_store.MemoryStore('model', fixtures.settings())
+        self.store.now = lambda: self.scheduler.time
+        self.ghost = ghost.Ghost(self.store, SCHEMA)
+        trouble = 0.08 if self.random.random() < .7 else 0.0
+        self.faults = faulty_store.Faults(
+            lost=trouble / 3, answer_lost=trouble / 3, late=trouble / 3,
+            late_step=0.03, unavailable=trouble / 20,
+            read_error=trouble / 20, index_error=trouble / 20)
+        self.faulty = faulty_store.FaultyStore(self.store, seed)
+        self.crashes = 0.012 if self.random.random() < .7 else 0.0
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.created = 0
+        self.crashed: set[int] = set()
+        self.each_step: Callable[[World], None] | None = None
+        self.sweep = sweep
+
+    def _fill(self) -> None:
+        """Commit what is there at the start, without trouble."""
+        self.scheduler.free_running = True
+        process = Process(self, 500, self.random.choice([0.0, -1.0, 3.0]))
+        changes = []
+        if self.kind == 'cells':
+            for key in KEYS:
+                if self.random.random() < .6:
+                    changes.append([self.insert(
+                        'cells', *key, self.random.choice('ab'), None)])
+        else:
+            changes = [[self.insert('teams', 'p', 'n')],
+                       [self.insert('items', 'p', 'v', 'w')],
+                       [self.insert('users', 'u1', 'name1', 'p')]]
+        for n, one in enumerate(changes):
+            logical = (500, n)
+            self.ghost.attempts[logical] = []
+            self.ghost.outcomes[logical] = 'ok'
+            process.committer.logical = logical
+            process.committer.changes = one
+            process.committer.commit(SCHEMA, one)
+        if self.random.random() < .5:
+            self.scheduler.time += 100
+        self.scheduler.free_running = False
+
+    def _populate(self) -> None:
+        self._fill()
+        self.faulty.faults = self.faults
+        for number in range(self.random.choice([2, 3, 4])):
+            process = self._process(number)
+            times = self.random.choice([1, 2, 3, 4])
+            self.scheduler.spawn(
+                'worker', number, self._worker(process, times))
+        if self.kind == 'cells':
+            for n in range(self.random.choice([0, 1, 2])):
+                self._spawn('scan', 100 + n, self._scan)
+            if self.random.random() < .6:
+                self._spawn('reader', 200, self._reader)
+        if self.sweep:
+            self._spawn('sweeper', 300, self._sweep)
+
+    def _process(self, number: int) -> Process:
+        return Process(self, number,
+                       self.random.choice([0.0, 0.0, 0.05, -1.0, 1.25, 3.0]))
+
+    def _spawn(self, name: str, number: int,
+               run: Callable[[Process], None]) -> None:
+        process = self._process(number)
+        self.scheduler.spawn(name, number, lambda: run(process))
+
+    # --- transactions
+
+    def _worker(self, process: Process, times: int) -> Callable[[], None]:
+        def run() -> None:
+            for n in range(times):
+                logical = (process.number, n)
+                self.ghost.attempts[logical] = []
+                self.ghost.outcomes[logical] = 'running'
+                outcome = self._transaction(process, logical)
+                self.ghost.outcomes[logical] = outcome
+                self.counts[outcome] += 1
+
+        return run
+
+    def _transaction(self, process: Process, logical: ghost.Logical) -> str:
+        if self.kind == 'cells':
+            make = self._cells()
+        else:
+            make = self._references()
+        committer = process.committer
+        for _ in range(4):
+            try:
+                changes = make(process)
+                if not changes:
+                    return 'failed'
+                committer.logical, committer.changes = logical, changes
+                txid = committer.commit(SCHEMA, changes)
+                self.ghost.acknowledged.add(txid)
+                return 'ok'
+            except errors.Refused:
+                self.counts['refused'] += 1
+            except errors.OutcomeUnknown:
+                return 'unknown'
+            except (errors.OperationalError, errors.IntegrityError) as error:
+                self.counts[type(error).__name__] += 1
+                return 'failed'
+        return 'failed'
+
+    def insert(self, name: str, *values: Any) -> RowChange:
+        self.created += 1
+        return RowChange(SCHEMA.tables[name], None,
+                         dict(enumerate(values, 1)), created=self.created)
+
+    @staticmethod
+    def change(row: StoredRow, **values: Any) -> RowChange:
+        new = dict(row.values)
+        for name, value in values.items():
+            new[row.table.column(name).number] = value
+        return RowChange(row.table, row, new)
+
+    def _cells(self) -> Callable[[Process], list[RowChange]]:
+        """Draw a transaction over cells."""
+        r = self.random
+        kind = r.choice(['several', 'several', 'one', 'unique', 'flip',
+                         'move'])
+        if kind == 'one':
+            keys = [('A', 1), ('A', 2)][:r.choice([1, 2])]
+        elif kind in ('flip', 'move'):
+            keys = [r.choice(KEYS)]
+        elif kind == 'unique':
+            keys = r.choice([[('B', 1)], [('C', 1)], [('A', 1), ('C', 1)]])
+        else:
+            keys = r.sample(KEYS, r.choice([2, 3]))
+        some = ['a', 'b', 'flip', 'touch', 'insert', 'delete']
+        if kind == 'flip':
+            some = ['flip', 'a', 'b']
+        elif kind == 'unique':
+            some = ['unique', 'unique', 'delete', 'replace']
+        elif kind == 'move':
+            some = ['move']
+        operations = {key: r.choice(some) for key in keys}
+        target = r.choice(KEYS)
+
+        def make(process: Process) -> list[RowChange]:
+            wanted = [(g, n) for g, n in operations]
+            rows = process.rows('cells', *wanted)
+            changes: list[RowChange] = []
+            for key, row in zip(wanted, rows):
+                made = self._operate(
+                    process, operations[key], key, row, target)
+                if made is None:
+                    return []
+                changes += made
+            return changes
+
+        return make
+
+    def _operate(self, process: Process, operation: str, key: tuple,
+                 row: StoredRow | None, target: tuple
+                 ) -> list[RowChange] | None:
+        """Return the changes of one operation; None: it can't be done."""
+        if operation in ('insert', 'unique'):
+            if row is not None:
+                return None
+            u = None
+            if operation == 'unique':
+                u = 'u'
+                if process.find('cells', 'cells_u', 'u'):
+                    return None
+            return [self.insert('cells', *key, 'a', u)]
+        if row is None:
+            if operation in ('a', 'b', 'flip'):
+                value = 'a' if operation == 'flip' else operation
+                return [self.insert('cells', *key, value, None)]
+            return None
+        value = row.values[3]
+        if operation == 'delete':
+            return [RowChange(row.table, row, None)]
+        if operation == 'touch':
+            return [self.change(row)]
+        if operation == 'flip':
+            return [self.change(row, v='b' if value == 'a' else 'a')]
+        if operation == 'replace':
+            # one unique value leaves a row and comes to another
+            (other,) = process.rows('cells', target)
+            if other is not None or key == target:
+                return None
+            return [RowChange(row.table, row, None),
+                    self.insert('cells', *target, 'b', row.values[4])]
+        if operation == 'move':
+            (other,) = process.rows('cells', target)
+            if other is not None:
+                return None
+            return [self.change(row, g=target[0], n=target[1])]
+        return [self.change(row, v=operation)]
+
+    def _references(self) -> Callable[[Process], list[RowChange]]:
+        """Draw a transaction over parents and children."""
+        r = self.random
+        number = r.randint(1, 2)
+        parent = r.choice(['p', 'p', 'q'])
+        kind = r.choice(['team+', 'team-', 'team-', 'user+', 'user+', 'user-',
+                         'user>', 'log+', 'item+', 'item-', 'part+', 'part-',
+                         'team@', 'item@'])
+
+        def make(process: Process) -> list[RowChange]:
+            return getattr(self, '_' + {
+                'team': 'teams', 'user': 'users', 'logs': 'logs',
+                'item': 'items', 'part': 'parts', 'log+': 'logs',
+            }[kind[:4]])(process, kind[-1], parent, number)
+
+        return make
+
+    def _teams(self, process: Process, what: str, parent: str, number: int
+               ) -> list[RowChange]:
+        return self._parent(process, 'teams', what, parent)
+
+    def _items(self, process: Process, what: str, parent: str, number: int
+               ) -> list[RowChange]:
+        return self._parent(process, 'items', what, parent)
+
+    def _parent(self, process: Process, name: str, what: str, key: str
+                ) -> list[RowChange]:
+        (row,) = process.rows(name, (key, key))
+        if what == '+':
+            rest = ('v', 'w') if name == 'items' else ('name',)
+            return [] if row else [self.insert(name, key, *rest)]
+        if row is None:
+            return []
+        if what == '@':
+            return [self.change(row)]
+        # the statement-time check: no children are to be seen
+        if name == 'items':
+            access = [BoundAccess(SCHEMA.tables['parts'], Path.GROUP,
+                                  [(key,)])]
+        else:
+            users = SCHEMA.tables['users']
+            access = [
+                BoundAccess(users, Path.INDEX, [(key,)], users.indexes[1]),
+                BoundAccess(SCHEMA.tables['logs'], Path.GROUP, [()])]
+        column = {'parts': 2, 'users': 3, 'logs': 2}
+        for rows in process.reader.rows(SCHEMA, access):
+            if any(c.values[column[c.table.name]] == key for c in rows):
+                return []
+        return [RowChange(row.table, row, None)]
+
+    def _users(self, process: Process, what: str, parent: str, number: int
+               ) -> list[RowChange]:
+        key = f'u{number}'
+        (row,) = process.rows('users', (key, key))
+        (team,) = process.rows('teams', (parent, parent))
+        if what == '+':
+            if row is not None or team is None:
+                return []
+            return [self.insert('users', key, f'name{number}', parent)]
+        if row is None:
+            return []
+        if what == '-':
+            return [RowChange(row.table, row, None)]
+        return [self.change(row, team=parent)] if team else []
+
+    def _logs(self, process: Process, what: str, parent: str, number: int
+              ) -> list[RowChange]:
+        (team,) = process.rows('teams', (parent, parent))
+        return [self.insert('logs', 'text', parent)] if team else []
+
+    def _parts(self, process: Process, what: str, parent: str, number: int
+               ) -> list[RowChange]:
+        (row,) = process.rows('parts', (parent, number))
+        (item,) = process.rows('items', (parent, parent))
+        if what == '+':
+            if row is not None or item is None:
+                return []
+            return [self.insert('parts', number, parent, f'n{number}', '')]
+        return [] if row is None else [RowChange(row.table, row, None)]
+
+    # --- readers
+
+    def _scan(self, process: Process) -> None:
+        values = self.random.choice([['a'], ['b'], ['a', 'b']])
+        for _ in range(2):
+            watch = self.ghost.begin_scan(values)
+            found: Iterable[int] | None = None
+            try:
+                rows = process.find('cells', 'cells_v', *values)
+                found = [row.created for row in rows]
+                self.counts['scans'] += 1
+            except errors.OperationalError:
+                self.counts['scans given up'] += 1
+            finally:
+                self.ghost.end_scan(watch, found)
+
+    def _reader(self, process: Process) -> None:
+        for _ in range(4):
+            key = self.random.choice(KEYS)
+            values = dict(enumerate((*key, None, None), 1))
+            where = address.address(CELLS, values, 0, 'at_site1')
+            place = (where.group, where.key)
+            least = self.ghost.begin_read(place)
+            try:
+                (row,) = process.rows('cells', key)
+            except errors.OperationalError:
+                self.counts['reads given up'] += 1
+                continue
+            self.ghost.end_read(place, least, row)
+            self.counts['reads'] += 1
+
+    def _sweep(self, process: Process) -> None:
+        for _ in range(60):
+            self.scheduler.pause(0.5)
+            try:
+                self.counts['swept'] += process.sweeper.sweep(
+                    LOCALITIES, back=600)
+            except errors.OperationalError:
+                self.counts['sweeps given up'] += 1
+
+    # --- running
+
+    def _before(self, task: schedule.Task) -> bool:
+        if self.each_step is not None:
+            self.each_step(self)
+        if (task.name == 'worker' and self.crashes and
+                self.random.random() < self.crashes):
+            self.counts['crashes'] += 1
+            self.scheduler.crash(task.owner)
+            return False
+        return True
+
+    def run(self) -> None:
+        """Run the schedule; raise Violation if a promise is broken."""
+        scheduler = self.scheduler
+        self._populate()
+        try:
+            while scheduler.tasks and scheduler.steps < STEPS:
+                scheduler.step(self._before)
+        finally:
+            scheduler.stop()
+        self._quiet()
+        self.ghost.check_end()
+
+    def _quiet(self) -> None:
+        """Let what is in flight land or be lost; resolve every lock."""
+        self.faulty.late = [b for b in self.faulty.late
+                            if self.random.random() < .5]
+        self.faulty.land()
+        self.faulty.faults = faulty_store.Faults()
+        self.scheduler.free_running = True
+        self.scheduler.time += 1000
+        last = Process(self, 999, 0.0)
+        for _ in range(3):
+            last.reader.resolver.read(
+                [GroupRead(group) for group in list(self.store.groups)])
+            self.scheduler.time += 10
+
+    @property
+    def left_markers(self) -> int:
+        """Return how many committed markers nobody has removed."""
+        return sum(1 for rows in self.store.groups.values() for key in rows
+                   if key.table == 0x7FFFFFFF and key.pk in self.ghost.done)
+
+
+@dataclasses.dataclass
+class Report:
+    """What became of many schedules."""
+
+    schedules: int = 0
+    decided: int = 0
+    several: int = 0
+    left_markers: int = 0
+    counts: collections.Counter = dataclasses.field(
+        default_factory=collections.Counter)
+    happened: collections.Counter = dataclasses.field(
+        default_factory=collections.Counter)
+    violations: collections.Counter = dataclasses.field(
+        default_factory=collections.Counter)
+    first: str = ''
+
+    def __str__(self) -> str:
+        return (
+            f'{self.schedules} schedules, {self.decided} decided '
+            f'({self.several} of several groups), '
+            f'{self.left_markers} markers left, {dict(self.counts)}, '
+            f'faults {dict(self.happened)}, '
+            f'violations {dict(self.violations)} {self.first}')
+
+
+def explore(count: int, start: int = 0, kind: str = 'cells',
+            sweep: bool = False, stop: bool = False,
+            prepare: Callable[[World], None] | None = None) -> Report:
+    """Run schedules.
+
+    :param stop: at the first violation.
+    :param prepare: may change each world before it runs.
+    """
+    report = Report()
+    for seed in range(start, start + count):
+        world = World(seed, kind, sweep)
+        if prepare is not None:
+            prepare(world)
+        try:
+            world.run()
+        except ghost.Violation as violation:
+            name = str(violation).split(':')[0].split(' Group(')[0]
+            report.violations[name.split(' (Group')[0]] += 1
+            report.first = report.first or f'seed {seed}: {violation}'
+        report.schedules += 1
+        report.decided += len(world.ghost.done)
+        report.several += len(world.ghost.several)
+        report.left_markers += world.left_markers
+        report.counts.update(world.counts)
+        report.happened.update(world.faulty.happened)
+        if stop and report.violations:
+            break
+    return report
