@@ -19,6 +19,7 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 services=(
     nova==34.0.0 glance==33.0.0 keystone==30.0.0 openstack-placement==16.0.0
     python-openstackclient osc-placement uWSGI PyMySQL pymemcache
+    python-memcached
 )
 
 say() { printf '[%6ds] %s\n' $SECONDS "$*"; }
@@ -108,10 +109,12 @@ install_python() {
         python3 -m venv "$venv" || die "python3 -m venv $venv failed"
     fi
     say "installing the services from PyPI into $venv"
+    mkdir -p "$state"
     pip=("$venv/bin/python" -m pip --disable-pip-version-check install -q)
-    "${pip[@]}" "${services[@]}" -r "$root/requirements.txt" \
-        || die "pip install failed (is PyPI reachable?)"
-    "${pip[@]}" --no-deps -e "$root" || die "pip install -e $root failed"
+    { "${pip[@]}" "${services[@]}" -r "$root/requirements.txt" \
+        && "${pip[@]}" --no-deps -e "$root"; } >"$state/pip.log" 2>&1 \
+        || die "pip install failed:" \
+            "$(grep -i error "$state/pip.log" | tail -1) (see $state/pip.log)"
     printf '%s\n' "$wanted" >"$stamp"
 }
 
