@@ -24,7 +24,7 @@ import threading
 import time
 from typing import Any
 
-from luc_drivers.messaging import ioloop
+from luc_drivers.messaging import peers
 from luc_drivers.messaging import registrar
 from luc_drivers.messaging import waiting
 from luc_drivers.messaging import wire
@@ -87,14 +87,14 @@ class Agent:
 
     def _handle(self, kind: Any, *details: Any) -> None:
         node = self.node
-        if kind == ioloop.LOG_LINE:
+        if kind == peers.LOG_LINE:
             level, text, arguments = details
             LOG.log(level, text, *arguments)
         elif kind == 'lookup':
             node.routing.refresh(details[0])
-        elif kind == ioloop.PROBE:
+        elif kind == peers.PROBE:
             self._start_probe(details[0])
-        elif kind == ioloop.DEAD:
+        elif kind == peers.DEAD:
             node.routing.instance_dead(details[0].instance)
         elif kind == wire.GOAWAY:
             instance, document = details

@@ -312,7 +312,7 @@ class _Stored:
             except base.MatchmakerError as e:
                 attempts += 1
                 endless = retry is None or retry < 0
-                if not endless and attempts > retry:
+                if not endless and attempts > (retry or 0):
                     raise oslo_messaging.MessageDeliveryFailure(
                         'Neither a server on %s nor its mailbox took the '
                         'message: %s' % (_where(self.request.key), e)) from e

@@ -250,7 +250,7 @@ class InPeer(channel.Channel):
             if not pending:
                 del self.acks[wire.ACK]
         self._send_reply(seq, entry.reply)
-        self.io.keep_reply(self, seq, len(body))
+        self.io.replies.keep(self, seq, len(body))
 
     def _send_reply(self, seq: int, body: bytes) -> None:
         if len(body) > self.io.settings.chunk_size:
@@ -273,8 +273,8 @@ class InPeer(channel.Channel):
 
     def _on_reply_ack(self, seq: int) -> None:
         entry = self.active.pop(seq, None)
-        if entry is not None and entry.reply is not None:
-            self.io.release_reply(self, seq, len(entry.reply))
+        if entry is not None:
+            self.io.replies.release(self, seq)
         if self.transfers:
             self.transfers.pop((wire.REPLY, seq), None)
 

@@ -22,10 +22,8 @@ B1): after each send or receive on a socket its EVENTS are read again.
 """
 
 import collections
-import random
 import time
 import traceback
-import types
 from typing import Any
 
 import zmq
@@ -33,6 +31,8 @@ import zmq
 from luc_drivers.messaging import clock
 from luc_drivers.messaging import incoming
 from luc_drivers.messaging import outgoing
+from luc_drivers.messaging import peers
+from luc_drivers.messaging import sockets
 from luc_drivers.messaging import waiting
 from luc_drivers.messaging import wire
 
@@ -45,14 +45,6 @@ _REOPEN_AFTER = 1.0
 _BLOCKED_RETRY = 0.005
 #: frames taken from one socket before the others get their turn
 _BURST = 100
-_MAX_SOCKETS = 65000
-#: largest frame that any peer's settings allow
-_MAX_FRAME = 1048576 + 2 * wire.FRAME_SLACK
-
-# Kinds of what is told to the agent, besides wire.GOAWAY, LISTENERS, POKE.
-LOG_LINE = 'log'
-PROBE = 'probe'
-DEAD = 'dead'
 
 _monotonic = time.monotonic
 # pyzmq's enums cost microseconds at each use.
@@ -62,41 +54,13 @@ _POLLOUT = int(zmq.POLLOUT)
 _DONTWAIT = int(zmq.DONTWAIT)
 _SNDMORE = int(zmq.SNDMORE)
 
-#: the settings that are read for each message
-_HOT = ('backlog', 'send_hwm', 'heartbeat_interval', 'heartbeat_timeout',
-        'handshake_timeout', 'reconnect_interval', 'reconnect_interval_max',
-        'max_peers', 'peer_idle_timeout', 'dedup_window', 'chunk_size',
-        'chunk_credit', 'max_message_size', 'queue_max_bytes',
-        'queue_max_messages', 'reply_cache_bytes', 'resend_interval')
-
-
-class IoLoop:
-    """Sockets, peers, and the thread that runs them."""
+class IoLoop(peers.PeerTable):
+    """The thread and its sockets."""
 
     def __init__(self, settings: Any, instance: bytes, boot: str,
                  security: Any, agent: Any) -> None:
-        """Nothing is opened before ``start``.
-
-        :param agent: slot of the thread that may log and block.
-        """
-        self.settings = types.SimpleNamespace(
-            **{name: getattr(settings, name) for name in _HOT})
-        self.instance = instance
-        self.boot = boot
-        self.security = security
-        self.agent = agent
-        self.about: dict[str, Any] = {}
-        #: id -> the listeners of this process
-        self.listeners: dict[int, Any] = {}
-        #: channels that have something to send
-        self.dirty: dict[Any, None] = {}
-        self.out_peers: dict[bytes, outgoing.OutPeer] = {}
-        self.in_peers: dict[bytes, incoming.InPeer] = {}
-        self.routes: dict[bytes, incoming.InPeer] = {}
-        self.counters: dict[str, int] = {}
-        self.reply_bytes = 0
-        self._kept: collections.OrderedDict = collections.OrderedDict()
-        self._delayed: dict[Any, float] = {}
+        """Nothing is opened before ``start``; see PeerTable."""
+        super().__init__(settings, instance, boot, security, agent)
         self._blocked: dict[incoming.InPeer, None] = {}
         self._commands: collections.deque = collections.deque()
         self._sleeping = False
@@ -105,7 +69,6 @@ class IoLoop:
         self._ready: dict[Any, None] = {}
         self._router: Any = None
         self._zap: Any = None
-        self._last_log: dict[str, float] = {}
         self._context: Any = None
         self._thread: Any = None
         self._next_tick = 0.0
@@ -135,86 +98,7 @@ class IoLoop:
         """Does the thread run?"""
         return self._running
 
-    # -- commands: called in the I/O thread -------------------------------
-
-    def submit(self, endpoint: Any, pending: outgoing.Pending) -> None:
-        """Send a request to an instance."""
-        if pending.done:
-            return
-        instance = bytes.fromhex(endpoint.instance)
-        now = _monotonic()
-        peer = self.out_peers.get(instance)
-        if peer is None:
-            peer = outgoing.OutPeer(self, instance, endpoint, now)
-            self.out_peers[instance] = peer
-        peer.submit(pending, now)
-        if peer.sock is None:
-            peer.endpoint = endpoint
-            self._open(peer, now)
-        self._hurry(now)
-
-    def give_up(self, endpoint: Any, pending: outgoing.Pending) -> None:
-        """Its caller no longer waits."""
-        peer = self.out_peers.get(bytes.fromhex(endpoint.instance))
-        if peer is not None:
-            peer.give_up(pending)
-        pending.done = True
-
-    def reply(self, instance: bytes, seq: int, flags: int,
-              body: bytes) -> None:
-        """Send and keep the reply to a request."""
-        peer = self.in_peers.get(instance)
-        if peer is not None:
-            peer.reply(seq, flags, body)
-
-    def refuse(self, instance: bytes, seq: int, code: int) -> None:
-        """A queued request will not run here."""
-        peer = self.in_peers.get(instance)
-        if peer is not None:
-            peer.refuse(seq, code)
-
-    def beat(self, instance: bytes, seq: int) -> None:
-        """A request still runs."""
-        peer = self.in_peers.get(instance)
-        if peer is not None:
-            peer.beat(seq)
-
-    def add_listener(self, number: int, listener: Any) -> None:
-        """Accept requests for a listener."""
-        self.listeners[number] = listener
-
-    def remove_listener(self, number: int) -> None:
-        """Refuse them from now on."""
-        self.listeners.pop(number, None)
-
-    def broadcast(self, record: bytes) -> None:
-        """Tell all peers that we are connected with."""
-        for peer in self.out_peers.values():
-            if peer.sock is not None:
-                peer.send(record)
-        for back in self.in_peers.values():
-            if back.rid is not None:
-                back.send(record)
-
-    def poke(self, endpoint: Any, target: bytes) -> None:
-        """Tell an instance that something waits for it in the store."""
-        instance = bytes.fromhex(endpoint.instance)
-        now = _monotonic()
-        peer = self.out_peers.get(instance)
-        if peer is None:
-            peer = outgoing.OutPeer(self, instance, endpoint, now)
-            self.out_peers[instance] = peer
-        if peer.sock is None:
-            peer.endpoint = endpoint
-            self._open(peer, now)
-        peer.used = now
-        peer.send(wire.record(wire.POKE, target))
-
-    def instance_gone(self, instance: bytes) -> None:
-        """It is proven that this instance is no more."""
-        peer = self.out_peers.get(instance)
-        if peer is not None:
-            self.proven_gone(peer)
+    # -- sockets ---------------------------------------------------------
 
     def attach_router(self, fd: int, address: str, slot: Any) -> None:
         """Serve on a listening TCP socket; the slot gets None or an error."""
@@ -223,141 +107,24 @@ class IoLoop:
                 # It must be there before a socket that asks it is bound.
                 self._zap = self.security.authenticator(self._context)
                 self._register(self._zap.socket, self._zap)
-            sock = self._socket(zmq.ROUTER)
-            sock.setsockopt(zmq.ROUTER_MANDATORY, 1)
-            sock.setsockopt(zmq.BACKLOG, self.settings.backlog)
-            if self.security is not None:
-                self.security.server(sock)
-            sock.setsockopt(zmq.USE_FD, fd)
-            sock.bind(address)
-        except zmq.ZMQError as e:
+            sock = sockets.serve(self._context, self.settings, self.security,
+                                 fd, address)
+        except Exception as e:  # whatever it is, the caller must hear of it
             slot.put((str(e),))
             return
         self._router = sock
         self._register(sock, sock)
         slot.put((None,))
 
-    def state(self, slot: Any) -> None:
-        """Put figures about this node into the slot."""
-        slot.put(({
-            'out_peers': len(self.out_peers),
-            'connections': sum(1 for p in self.out_peers.values()
-                               if p.sock is not None),
-            'in_peers': len(self.in_peers),
-            'outstanding': sum(len(p.outstanding)
-                               for p in self.out_peers.values()),
-            'unanswered': sum(p.unanswered()
-                              for p in self.in_peers.values()),
-            'unsent': sum(1 for p in [*self.out_peers.values(),
-                                      *self.in_peers.values()]
-                          if p.has_work()),
-            'reply_bytes': self.reply_bytes,
-            **self.counters},))
-
     def stop(self) -> None:
         """End the thread and close all sockets."""
         self._running = False
 
-    # -- called by the peers ----------------------------------------------
-
-    def introduction(self) -> dict[str, Any]:
-        """What HELLO and WELCOME say of us."""
-        return {'versions': list(wire.VERSIONS), 'boot': self.boot,
-                **self.about}
-
-    def count(self, name: str) -> None:
-        """Count an event."""
-        self.counters[name] = self.counters.get(name, 0) + 1
-
-    def tell(self, *event: Any) -> None:
-        """Pass something to the agent."""
-        self.agent.put(event)
-
-    def log(self, level: int, key: str, text: str, *arguments: Any) -> None:
-        """Have a line logged, at most one a second of each key."""
-        now = _monotonic()
-        if now - self._last_log.get(key, -10.0) >= 1.0:
-            if len(self._last_log) > 1000:
-                self._last_log.clear()
-            self._last_log[key] = now
-            self.tell(LOG_LINE, level, text, arguments)
-
-    def note_late_reply(self, peer: outgoing.OutPeer, seq: int) -> None:
-        """A reply came after its caller had given up."""
-        self.count('late_replies')
-        self.log(20, 'late' + peer.endpoint.instance,
-                 'Dropped a reply of %s (%s) that came after its caller '
-                 'had timed out (request %d)', peer.endpoint.host,
-                 peer.endpoint.addresses[0], seq)
-
-    def ask_probe(self, peer: outgoing.OutPeer) -> None:
-        """Have it found out whether an unreachable peer is dead."""
-        self.tell(PROBE, peer.endpoint)
-
-    def delay(self, channel: Any, seconds: float) -> None:
-        """Send what the channel has within so many seconds."""
-        if channel not in self._delayed:
-            self._delayed[channel] = _monotonic() + seconds
-        else:
-            due = _monotonic() + seconds
-            if due < self._delayed[channel]:
-                self._delayed[channel] = due
-
-    def keep_reply(self, peer: incoming.InPeer, seq: int,
-                   size: int) -> None:
-        """Account for a reply; drops the oldest ones beyond the limit."""
-        self._kept[peer.instance, seq] = size
-        self.reply_bytes += size
-        limit = self.settings.reply_cache_bytes
-        while self.reply_bytes > limit and len(self._kept) > 1:
-            (instance, old), size = self._kept.popitem(last=False)
-            self.reply_bytes -= size
-            self.count('replies_dropped')
-            other = self.in_peers.get(instance)
-            if other is not None:
-                other.drop_reply(old)
-
-    def release_reply(self, peer: incoming.InPeer, seq: int,
-                      size: int) -> None:
-        """Its caller has it."""
-        self.reply_bytes -= self._kept.pop((peer.instance, seq), 0)
-
-    def proven_gone(self, peer: outgoing.OutPeer) -> None:
-        """The instance is dead: whoever waits for it must know."""
-        self.count('peers_gone')
-        self._close(peer)
-        self.out_peers.pop(peer.instance, None)
-        peer.gone()
-        self.tell(DEAD, peer.endpoint)
-
-    def wrong_source(self, peer: outgoing.OutPeer) -> None:
-        """A frame of someone else came over our connection to a peer."""
-        self.count('wrong_source')
-
     def reopen(self, peer: outgoing.OutPeer) -> None:
         """Connect anew: the peer doesn't answer."""
         self.count('reopened')
-        self._close(peer)
-        self._open(peer, _monotonic())
-
-    # -- sockets ----------------------------------------------------------
-
-    def _socket(self, kind: int) -> Any:
-        settings = self.settings
-        sock = self._context.socket(kind)
-        sock.setsockopt(zmq.LINGER, 0)
-        sock.setsockopt(zmq.IPV6, 1)
-        sock.setsockopt(zmq.SNDHWM, settings.send_hwm)
-        sock.setsockopt(zmq.RCVHWM, 1000)
-        sock.setsockopt(zmq.MAXMSGSIZE, _MAX_FRAME)
-        beat = int(settings.heartbeat_interval * 1000)
-        lost = int(settings.heartbeat_timeout * 1000)
-        sock.setsockopt(zmq.HEARTBEAT_IVL, beat)
-        sock.setsockopt(zmq.HEARTBEAT_TIMEOUT, lost)
-        sock.setsockopt(zmq.HEARTBEAT_TTL, lost + beat)
-        sock.setsockopt(zmq.HANDSHAKE_IVL,
-                        int(settings.handshake_timeout * 1000))
-        return sock
+        self.close(peer)
+        self.open(peer, _monotonic())
 
     def _register(self, sock: Any, owner: Any) -> None:
         fd = sock.getsockopt(zmq.FD)
@@ -365,11 +132,12 @@ class IoLoop:
         self._epoll.register(fd, self._select.EPOLLIN | self._select.EPOLLET)
         self._ready[owner] = None
 
-    def _open(self, peer: outgoing.OutPeer, now: float) -> None:
+    def open(self, peer: outgoing.OutPeer, now: float) -> None:
         self._limit_sockets(now)
         peer.opened = now
         try:
-            sock = self._connect(peer)
+            sock = sockets.connect(self._context, self.settings,
+                                   self.security, peer.endpoint)
         except Exception as e:  # no descriptors, bad address, no trust
             self.log(40, 'connect' + peer.endpoint.instance,
                      'Can\'t connect to %s (%s): %s', peer.endpoint.host,
@@ -386,25 +154,7 @@ class IoLoop:
         self._register(sock, peer)
         self.dirty[peer] = None
 
-    def _connect(self, peer: outgoing.OutPeer) -> Any:
-        settings = self.settings
-        sock = self._socket(zmq.DEALER)
-        sock.setsockopt(zmq.IMMEDIATE, 1)
-        jitter = random.uniform(1.0, 1.3)
-        sock.setsockopt(zmq.RECONNECT_IVL,
-                        int(settings.reconnect_interval * 1000 * jitter))
-        sock.setsockopt(zmq.RECONNECT_IVL_MAX,
-                        int(settings.reconnect_interval_max * 1000 * jitter))
-        try:
-            if self.security is not None:
-                self.security.client(sock, peer.endpoint)
-            sock.connect(peer.endpoint.addresses[0])
-        except Exception:
-            sock.close()
-            raise
-        return sock
-
-    def _close(self, peer: outgoing.OutPeer) -> None:
+    def close(self, peer: outgoing.OutPeer) -> None:
         sock = peer.sock
         if sock is None:
             return
@@ -424,7 +174,7 @@ class IoLoop:
         idle = [p for p in self.out_peers.values()
                 if p.sock is not None and not p.outstanding]
         if idle:
-            self._close(min(idle, key=lambda p: p.used))
+            self.close(min(idle, key=lambda p: p.used))
 
     # -- the loop ---------------------------------------------------------
 
@@ -435,15 +185,14 @@ class IoLoop:
                 self._turn()
         except BaseException as e:  # told to the agent, which logs it
             self._running = False
-            self.tell(LOG_LINE, 50, 'The transport\'s I/O thread died; this '
-                      'process can neither call nor serve: %s',
+            self.tell(peers.LOG_LINE, 50, 'The transport\'s I/O thread died; '
+                      'this process can neither call nor serve: %s',
                       (''.join(traceback.format_exception(e)),))
         finally:
             self._teardown()
 
     def _setup(self) -> None:
-        self._context = zmq.Context(1)
-        self._context.set(zmq.MAX_SOCKETS, _MAX_SOCKETS)
+        self._context = sockets.context()
         self._epoll = self._select.epoll()
         self._epoll.register(self._wake.fd, self._select.EPOLLIN)
         self._next_tick = _monotonic() + _TICK
@@ -536,7 +285,7 @@ class IoLoop:
         if sock is None:
             if not peer.outstanding and not peer.acks:
                 return
-            self._open(peer, now)
+            self.open(peer, now)
             return
         while peer.has_work():
             if not sock.getsockopt(_EVENTS) & _POLLOUT:
@@ -619,7 +368,7 @@ class IoLoop:
                 self._on_request_frame(rid, parts[1], frame, records, now,
                                        now_us)
             except wire.WireError as e:
-                self._malformed(_peer_address(parts[-1]), e)
+                self._malformed(sockets.peer_address(parts[-1]), e)
             except Exception as e:
                 self._failed(e)
         self._ready[router] = None
@@ -637,7 +386,7 @@ class IoLoop:
             peer = self.in_peers.get(frame.src)
             if peer is None:
                 peer = incoming.InPeer(self, frame.src)
-                peer.user = _user_id(part, self.security)
+                peer.user = sockets.user_id(part)
                 self.in_peers[frame.src] = peer
             self.routes[rid] = peer
             peer.on_route(rid, now)
@@ -650,7 +399,7 @@ class IoLoop:
         security = self.security
         if security is None:
             return True
-        user = _user_id(part, security)
+        user = sockets.user_id(part)
         peer = self.in_peers.get(frame.src)
         if (not security.user_allowed(user) or
                 peer is not None and peer.user != user):
@@ -658,7 +407,7 @@ class IoLoop:
             self.log(30, 'refused' + user,
                      'Dropped a frame of %s (key of host %s): it is not '
                      'allowed, or speaks for another process',
-                     _peer_address(part), user or '?')
+                     sockets.peer_address(part), user or '?')
             return False
         return True
 
@@ -685,7 +434,7 @@ class IoLoop:
 
     # -- time -------------------------------------------------------------
 
-    def _hurry(self, now: float) -> None:
+    def hurry(self, now: float) -> None:
         """There is work: look at connections soon."""
         if self._next_tick - now > _TICK:
             self._next_tick = now + _TICK
@@ -699,7 +448,7 @@ class IoLoop:
                     busy = True
                     peer.expire(now)
                     if now - peer.opened > _REOPEN_AFTER:
-                        self._open(peer, now)
+                        self.open(peer, now)
                 continue
             writable = bool(sock.getsockopt(_EVENTS) & _POLLOUT)
             peer.tick(now, writable)
@@ -708,7 +457,7 @@ class IoLoop:
             if peer.outstanding or not peer.welcomed:
                 busy = True
             elif now - peer.used > self.settings.peer_idle_timeout:
-                self._close(peer)
+                self.close(peer)
         for back in self.in_peers.values():
             if back.transfers:
                 back.stalled_transfers(now)
@@ -732,18 +481,3 @@ class IoLoop:
                     now - peer.used > window):
                 del self.out_peers[instance]
 
-
-def _peer_address(part: Any) -> str:
-    try:
-        return part.get('Peer-Address')
-    except zmq.ZMQError:
-        return 'unknown'
-
-
-def _user_id(part: Any, security: Any) -> str:
-    if security is None:
-        return ''
-    try:
-        return part.get('User-Id')
-    except zmq.ZMQError:
-        return ''

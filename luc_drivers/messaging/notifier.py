@@ -52,7 +52,7 @@ def send(node: Any, namespace: str, exchange: str, topic: str, body: bytes,
         except base.MatchmakerError as e:
             attempts += 1
             endless = retry is None or retry < 0
-            if not endless and attempts > retry:
+            if not endless and attempts > (retry or 0):
                 raise oslo_messaging.MessageDeliveryFailure(
                     'The notification on topic %s can\'t be stored: %s' %
                     (topic, e)) from e
