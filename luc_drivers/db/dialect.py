@@ -29,11 +29,14 @@ from sqlalchemy import exc
 from sqlalchemy import pool
 from sqlalchemy.dialects.sqlite import base
 from sqlalchemy.dialects.sqlite import pysqlite
+from sqlalchemy.engine import reflection
 from sqlalchemy.engine import URL
 
 from luc_drivers.db import alembic
 from luc_drivers.db import errors
 from luc_drivers.db import filters
+from luc_drivers.db.catalog import alter
+from luc_drivers.db.profiles import registry as profiles
 
 #: what the planner reads where other databases have FOR UPDATE (rule 21)
 LOCK = '/*luc:lock*/'
@@ -53,15 +56,35 @@ class LucCompiler(base.SQLiteCompiler):
         return ' ' + LOCK
 
 
+class LucDDLCompiler(base.SQLiteDDLCompiler):
+    """Gives autoincrement keys the one type that SQLite numbers: INTEGER.
+
+    Models that know SQLite say so themselves (``with_variant``); migrations
+    written for MySQL alone do not.
+    """
+
+    def get_column_specification(self, column: Any, **kw: Any) -> str:
+        text = super().get_column_specification(column, **kw)
+        if (column.table is None
+                or column.table._autoincrement_column is not column):
+            return text
+        words = text.split(' ', 2)
+        if words[1].upper() in ('BIGINT', 'SMALLINT'):
+            words[1] = 'INTEGER'
+        return ' '.join(words)
+
+
 class LucDialect(pysqlite.SQLiteDialect_pysqlite):
     """SQLite's dialect over our driver."""
 
     driver = 'luc'
     supports_statement_cache = True
     statement_compiler = LucCompiler
+    ddl_compiler = LucDDLCompiler
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._named_constraints = False
         # each engine has a dialect of its own: the name space of fresh=1
         self._private = uuid.uuid4().hex
         filters.install()
@@ -90,6 +113,8 @@ class LucDialect(pysqlite.SQLiteDialect_pysqlite):
                 'sqlite+luc://[user:password@][host,host[:port]]/DATABASE'
                 '[?store=embedded]' % shown)
         query = self._parameters(url, shown)
+        self._named_constraints = profiles.find(
+            url.database, query.get('profile')).named_constraints
         options: dict[str, Any] = dict(
             query, url=shown, username=url.username, password=url.password,
             host=url.host, port=url.port)
@@ -114,6 +139,38 @@ class LucDialect(pysqlite.SQLiteDialect_pysqlite):
             self.dbapi, 'drop_private', None)
         if drop is not None:
             weakref.finalize(self, drop, self._private)
+
+    # --- reflection
+
+    @reflection.cache
+    def get_pk_constraint(self, connection: Any, table_name: str,
+                          schema: str | None = None, **kw: Any) -> Any:
+        found = super().get_pk_constraint(
+            connection, table_name, schema, **kw)
+        return self._named([found], table_name, 'PRIMARY')[0]
+
+    @reflection.cache
+    def get_foreign_keys(self, connection: Any, table_name: str,
+                         schema: str | None = None, **kw: Any) -> Any:
+        return self._named(super().get_foreign_keys(
+            connection, table_name, schema, **kw), table_name, 'FOREIGN')
+
+    @reflection.cache
+    def get_unique_constraints(self, connection: Any, table_name: str,
+                               schema: str | None = None, **kw: Any) -> Any:
+        return self._named(super().get_unique_constraints(
+            connection, table_name, schema, **kw), table_name, 'UNIQUE')
+
+    def _named(self, constraints: Any, table: str, kind: str) -> Any:
+        """Give unnamed constraints their names, if the profile asks."""
+        if not self._named_constraints:
+            return constraints
+        return [
+            dict(c, name=c.get('name') or alter.auto_name(
+                table, kind, columns)) if columns else c
+            for c in constraints
+            for columns in [c.get('constrained_columns')
+                            or c.get('column_names')]]
 
     def on_connect(self) -> Callable[[Any], None]:
         """Return what sets up a connection: functions regexp and floor."""

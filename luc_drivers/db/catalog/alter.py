@@ -17,6 +17,7 @@ added and dropped, types, defaults and nullability changed, by editing that
 text; the twin's (empty) table is then made anew from it.
 """
 
+from collections.abc import Sequence
 import dataclasses
 
 from luc_drivers.db import errors
@@ -149,25 +150,60 @@ def add_constraint(sql: str, name: str, definition: str) -> str:
     return text.text([*text.texts(), definition])
 
 
-def drop_constraint(sql: str, name: str) -> str | None:
+def auto_name(table: str, kind: str, columns: Sequence[str]) -> str:
+    """Return the name that an unnamed constraint goes by.
+
+    As PostgreSQL names them. Reflection shows these names for databases
+    whose profile asks for it, and DROP CONSTRAINT knows them for all.
+
+    :param kind: 'PRIMARY', 'UNIQUE' or 'FOREIGN'.
+    """
+    if kind == 'PRIMARY':
+        return table + '_pkey'
+    return '_'.join([table, *columns, 'key' if kind == 'UNIQUE' else 'fkey'])
+
+
+def _item_name(item: list[Token], table: str) -> tuple[str, str]:
+    """Return kind and name of a table constraint."""
+    named = item[0].upper == 'CONSTRAINT'
+    kind = item[2 if named else 0].upper
+    if named:
+        return kind, item[1].name
+    if kind == 'CHECK':
+        return kind, ''
+    start = next(n for n, t in enumerate(item) if t.text == '(')
+    end = next(n for n, t in enumerate(item) if t.text == ')')
+    return kind, auto_name(table, kind, [
+        part[0].name for part in sqltext.split_list(item[start + 1:end])])
+
+
+def _clause_name(clause: Clause, column: str, table: str) -> str:
+    """Return the name of a column's constraint; '' if it can have none."""
+    kind = 'FOREIGN' if clause.kind == 'REFERENCES' else clause.kind
+    if clause.name or kind not in ('PRIMARY', 'UNIQUE', 'FOREIGN'):
+        return clause.name
+    return auto_name(table, kind, [column])
+
+
+def drop_constraint(sql: str, name: str, table: str) -> str | None:
     """Return the text without a constraint; None if it has none such.
 
     :param name: '' means the primary key.
+    :param table: the table's name, for the names of unnamed constraints.
     """
     text = split(sql)
     for at, item in enumerate(text.items):
         if is_constraint(item):
-            named = item[0].upper == 'CONSTRAINT'
-            kind = item[2 if named else 0].upper
-            if (named and item[1].name.lower() == name.lower()) if name else (
-                    kind == 'PRIMARY'):
+            kind, own = _item_name(item, table)
+            if own.lower() == name.lower() if name else kind == 'PRIMARY':
                 texts = text.texts()
                 del texts[at]
                 return text.text(texts)
             continue
         head, found = clauses(item)
         for clause in found:
-            if (clause.name.lower() == name.lower() if name
+            own = _clause_name(clause, item[0].name, table)
+            if (own.lower() == name.lower() if name
                     else clause.kind == 'PRIMARY'):
                 found.remove(clause)
                 texts = text.texts()

@@ -101,7 +101,7 @@ def _alter(twin: Twin, statement: Statement) -> Effect:
             old, statement.name, sql[statement.rest[0].start:
                                      statement.rest[-1].end])
     elif kind is Kind.DROP_CONSTRAINT:
-        new = alter.drop_constraint(old, statement.name)
+        new = alter.drop_constraint(old, statement.name, name)
         if new is None and twin.owner('index', statement.name) == name:
             # MySQL's unique keys are both; migrations mix the two
             drop = 'DROP INDEX ' + sqltext.quote(statement.name)

@@ -93,7 +93,8 @@ class Kind(enum.Enum):
     ADD_CONSTRAINT = 'add constraint'
     DROP_CONSTRAINT = 'drop constraint'
     ALTER_COLUMN = 'alter column'
-    #: accepted and without effect: ANALYZE, VACUUM, REINDEX
+    #: accepted and without effect: ANALYZE, VACUUM, REINDEX, and what
+    #: makes text UTF-8
     NOTHING = 'nothing'
 
 
@@ -265,12 +266,26 @@ def _alter(cursor: _Cursor) -> Statement:
             return Statement(Kind.DROP_CONSTRAINT, sql, table, '')
         cursor.accept('COLUMN')
         return Statement(Kind.DROP_COLUMN, sql, table, cursor.name())
+    if cursor.accept('CONVERT', 'TO', 'CHARACTER', 'SET') or cursor.accept(
+            'CHARACTER', 'SET'):
+        return _character_set(cursor)
     if cursor.accept('ALTER'):
         cursor.accept('COLUMN')
         return Statement(Kind.ALTER_COLUMN, sql, table, cursor.name(),
                          rest=cursor.rest())
     cursor.fail()
     raise AssertionError
+
+
+def _character_set(cursor: _Cursor) -> Statement:
+    """MySQL's way to make a table's text UTF-8 and compare it byte by byte,
+    as SQLite always does (neutron's migrations ask for it)."""
+    names = [t.name.lower() for t in cursor.rest()]
+    if names and names[0].startswith('utf8') and (
+            len(names) == 1 or (names[1] == 'collate'
+                                and names[-1].endswith('_bin'))):
+        return Statement(Kind.NOTHING, cursor.sql)
+    raise _refuse('ALTER TABLE ... CHARACTER SET ' + ' '.join(names))
 
 
 def split_list(items: Sequence[Token]) -> list[list[Token]]:

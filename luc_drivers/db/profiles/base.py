@@ -86,12 +86,16 @@ class Profile:
     :ivar locality: of tables that say nothing else.
     :ivar leave_out: columns with few values: an index that starts with one
         is stored without it, an index on it alone not at all.
+    :ivar named_constraints: reflection gives unnamed keys and foreign keys
+        names (stock SQLite's gives None): for services whose migrations
+        drop constraints by what reflection says, as on MySQL.
     """
 
     name: str
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
     locality: str = 'site'
     leave_out: frozenset[str] = frozenset(('deleted',))
+    named_constraints: bool = False
 
     def rule(self, table: str) -> Rule:
         """Return a table's rule; the default one if there is none."""
