@@ -53,6 +53,10 @@ registry_opts = [
     cfg.FloatOpt(
         'negative_cache', default=1.0, min=0.0,
         help='Seconds for which the answer that nobody listens is kept.'),
+    cfg.FloatOpt(
+        'store_timeout', default=3.0, min=0.1,
+        help='Seconds to wait for an answer of Cassandra to a request of '
+             'the transport.'),
     cfg.StrOpt(
         'plane', default='control', choices=['control', 'agent'],
         help='What this host is: "control" hosts write the registry\'s '

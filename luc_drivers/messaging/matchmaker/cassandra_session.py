@@ -27,6 +27,8 @@ from luc_drivers.messaging.matchmaker import base
 
 #: Attempts to learn the outcome of a conditional write.
 ATTEMPTS = 4
+#: Seconds after an outage was met in which nobody waits for another.
+DOWN = 1.0
 #: Seconds to wait for tables that another process is creating.
 CREATE_WAIT = 20.0
 
@@ -48,9 +50,32 @@ class Session:
     def __init__(self, settings: ty.Any) -> None:
         self._settings = cql.from_options(settings.conf.cassandra,
                                           site=settings.site)
+        self._timeout = settings.store_timeout
+        # When nobody answered last, and why.
+        self._down: tuple[float, str] = (float('-inf'), '')
 
     def _session(self) -> cql.Session:
         return cql.session(self._settings)
+
+    def _execute(self, requests: Sequence[cql.Request]) -> list:
+        """Run requests; rows or an error for each.
+
+        While nobody answers, one caller waits now and then, and the others
+        are told at once: a hundred threads must not all wait.
+        """
+        when, why = self._down
+        if time.monotonic() - when < DOWN:
+            return [cql.Unavailable(why)] * len(requests)
+        for request in requests:
+            request.timeout = request.timeout or self._timeout
+        try:
+            results = self._session().execute_many(requests)
+        except cql.Error as e:
+            results = [e] * len(requests)
+        for result in results:
+            if isinstance(result, cql.Unavailable):
+                self._down = time.monotonic(), str(result)
+        return results
 
     def run(self, text: str, params: Sequence[ty.Any], repeat: bool = True,
             consistency: str = 'QUORUM') -> list[tuple]:
@@ -58,11 +83,11 @@ class Session:
 
         :param repeat: whether it may be sent twice.
         """
-        try:
-            return self._session().execute(text, params, consistency,
-                                           idempotent=repeat)
-        except cql.Error as e:
-            raise _translate(e) from e
+        result, = self._execute([cql.Request(
+            text, params, consistency=consistency, idempotent=repeat)])
+        if isinstance(result, cql.Error):
+            raise _translate(result) from result
+        return result
 
     def run_many(self, statements: Sequence[Statement],
                  repeat: bool = True) -> list[list[tuple]]:
@@ -70,13 +95,12 @@ class Session:
 
         When one fails, the others may have been carried out.
         """
-        try:
-            results = self._session().execute_many([
-                cql.Request(text, params, consistency='QUORUM',
-                            idempotent=repeat)
-                for text, params in statements])
-        except cql.Error as e:
-            raise _translate(e) from e
+        if not statements:
+            return []
+        results = self._execute([
+            cql.Request(text, params, consistency='QUORUM',
+                        idempotent=repeat)
+            for text, params in statements])
         rows: list[list[tuple]] = []
         for result in results:
             if isinstance(result, cql.Error):
@@ -108,10 +132,7 @@ class Session:
             if attempt:
                 # Contenders in step would pre-empt each other for ever.
                 time.sleep(random.uniform(0.01, 0.1) * 2 ** attempt)
-            try:
-                result, = self._session().execute_many([request])
-            except cql.Error as e:
-                result = e
+            result, = self._execute([request])
             if isinstance(result, cql.Error):
                 if cql.not_begun(result) and not unsettled:
                     raise _translate(result) from result
