@@ -23,6 +23,7 @@ Clocks", 2014, with the logical part folded into the microseconds.
 
 from collections.abc import Iterable
 import os
+import random
 import struct
 import threading
 import time
@@ -73,6 +74,10 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         """Wait; cooperatively where threads are green."""
         time.sleep(seconds)
+
+    def jitter(self) -> float:
+        """Return a random number, at least 0 and less than 1."""
+        return random.random()
 
     def node(self) -> bytes:
         """Return the 8 bytes that tell this process from all others."""

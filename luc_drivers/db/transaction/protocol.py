@@ -24,7 +24,6 @@ from collections.abc import Sequence
 import dataclasses
 import itertools
 import logging
-import random
 
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import address
@@ -156,7 +155,7 @@ class Committer:
                 f'not committed after {run.attempts} attempts within '
                 f'lock_wait = {self.bounds.lock_wait:g} s')
         pause = self.bounds.wound_after * min(run.attempts, 8) / 4
-        self.clock.sleep(pause * random.random())
+        self.clock.sleep(pause * self.clock.jitter())
 
     def _enter(self, entries: Sequence[IndexEntry], txid: bytes) -> None:
         """Write index entries: before the commit, at the id's time."""
@@ -241,7 +240,7 @@ class Committer:
             except errors.Refused as error:
                 # the lock was not gone by the deadline
                 LOG.debug('Settling a commit: %s', error)
-            self.clock.sleep(pause * random.random())
+            self.clock.sleep(pause * self.clock.jitter())
             pause = min(pause * 1.5, 1.0)
         raise self._unknown(intents, 'it could not be found out within '
                             f'settle_timeout = {self.bounds.settle:g} s')
@@ -441,7 +440,7 @@ class Committer:
                     return state is State.COMMITTED
             except errors.StoreUnavailable as error:
                 LOG.debug('Settling a commit: %s', error)
-            self.clock.sleep(pause * random.random())
+            self.clock.sleep(pause * self.clock.jitter())
             pause = min(pause * 1.5, 1.0)
         raise self._unknown(run.intents, 'it could not be found out within '
                             f'settle_timeout = {self.bounds.settle:g} s')

@@ -311,7 +311,7 @@ class Reader:
         frontier = [p for want in wants for p in want.entries]
         followed: set[tuple[Place, bytes | None]] = set()
         for _ in range(_HOPS):
-            targets = {}
+            targets: dict[Place, None] = {}
             for place in frontier:
                 row = found.get(place)
                 if row is None or row.moved_to is None:

@@ -21,11 +21,9 @@ long, by its own clock (rule 28), fences the transaction: it inserts the
 'aborted' marker, which the commit's own marker can't join.
 """
 
-from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
-import random
 
 from luc_drivers.db import errors
 from luc_drivers.db.store.base import Batch
@@ -202,7 +200,7 @@ class Resolver:
             if self.clock.monotonic() >= deadline:
                 raise self._too_long(todo, writer)
             if waiting:
-                self.clock.sleep(pause * random.uniform(0.5, 1.5))
+                self.clock.sleep(pause * (0.5 + self.clock.jitter()))
                 pause = min(pause * 1.5, 0.1)
         return views
 
@@ -314,13 +312,3 @@ class Resolver:
             Batch(group, (writes.abort_marker(
                 txid, self.bounds.aborted_ttl),))
             for group, txid in names])
-
-    def watch(self, check: Callable[[], bool], deadline: float) -> bool:
-        """Call ``check`` until it is true or the deadline is over."""
-        pause = self.bounds.wound_after / 4
-        while not check():
-            if self.clock.monotonic() >= deadline:
-                return False
-            self.clock.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 1.5, 0.5)
-        return True

@@ -151,6 +151,9 @@ class ScheduledClock(clock.Clock):
     def sleep(self, seconds: float) -> None:
         self.scheduler.pause(seconds)
 
+    def jitter(self) -> float:
+        return self.scheduler.random.random()
+
     def node(self) -> bytes:
         return self.number.to_bytes(8, 'big')
 
