@@ -13,6 +13,7 @@
 """Run the services' own commands, with a log and one clear error."""
 
 from collections.abc import Callable
+import pathlib
 import subprocess
 
 from luc_drivers.onebox import daemons
@@ -53,13 +54,21 @@ def runner(settings: onebox_settings.Settings, env: dict[str, str],
                 raise errors.OneboxError(
                     f'{what}: {command[0]}: {exc.strerror}') from None
         if status not in accepted:
-            with open(path, 'rb') as file:
-                file.seek(before)
-                said = file.read().decode(errors='replace').strip()
-            files = [settings.logs / f'{log}.log', path]
-            reason = said.splitlines()[-1][-300:] if said else \
-                daemons.last_error(file for file in files if file.exists())
             raise errors.OneboxError(
-                f'{what}: exit status {status}: {reason} (see {path})')
+                f'{what}: exit status {status}: '
+                f'{_reason(path, before, settings.logs / f"{log}.log")}')
 
     return run
+
+
+def _reason(output: pathlib.Path, start: int, log: pathlib.Path) -> str:
+    """Return why a command failed, from what it said or from its log."""
+    with open(output, 'rb') as file:
+        file.seek(start)
+        said = file.read().decode(errors='replace').strip()
+    line = daemons.error_line(said)
+    if line is None and log.exists():
+        return daemons.last_error([log])
+    if line is None:
+        line = said.splitlines()[-1][-300:] if said else 'it said nothing'
+    return f'{line} (see {output})'

@@ -219,6 +219,17 @@ def state(name: str, pid: int | None, pids: list[int]) -> State:
                  sum(process.pss_mb(member) for member in pids))
 
 
+_MARKS = (' ERROR ', ' CRITICAL ', 'rror: ', 'xception: ', 'rror:')
+
+
+def error_line(text: str) -> str | None:
+    """Return the last line of a log or output that tells of an error."""
+    for line in reversed(text.splitlines()):
+        if any(mark in line for mark in _MARKS) and 'Warning' not in line:
+            return line.strip()[-300:]
+    return None
+
+
 def last_error(files: Iterable[pathlib.Path]) -> str:
     """Return the last line of log files that tells of an error."""
     names = []
@@ -226,10 +237,7 @@ def last_error(files: Iterable[pathlib.Path]) -> str:
         names.append(str(path))
         with open(path, 'rb') as file:
             file.seek(max(0, path.stat().st_size - 65536))
-            lines = file.read().decode(errors='replace').splitlines()
-        for line in reversed(lines):
-            if any(mark in line for mark in (
-                    ' ERROR ', ' CRITICAL ', 'Error:', 'Exception:',
-                    'rror: ')):
-                return f'{line.strip()[-300:]} (see {path})'
+            line = error_line(file.read().decode(errors='replace'))
+        if line:
+            return f'{line} (see {path})'
     return 'see ' + ', '.join(names) if names else 'it logged nothing'

@@ -167,17 +167,22 @@ def _make_roles(settings: onebox_settings.Settings) -> None:
         contact_points=(host,), port=port, site=settings.site, username=user,
         password=password))
     for statement in (
-            f'CREATE ROLE IF NOT EXISTS {_SERVICES_ROLE} WITH LOGIN = true',
-            f'ALTER ROLE {_SERVICES_ROLE} WITH PASSWORD = '
-            f"'{settings.store_password}'",
+            f'CREATE ROLE IF NOT EXISTS {_SERVICES_ROLE} WITH LOGIN = true '
+            f"AND PASSWORD = '{settings.store_password}'",
             f'GRANT ALL PERMISSIONS ON ALL KEYSPACES TO {_SERVICES_ROLE}'):
         session.execute(statement, None)
     with host_file(settings):
         admin.create(messaging_opts.load(), [admin.Role(
             _COMPUTE_ROLE, settings.compute_password, 'agent')],
             user, password)
-    session.execute(f'ALTER ROLE {_COMPUTE_ROLE} WITH PASSWORD = '
-                    f"'{settings.compute_password}'", None)
+    for role, secret in ((_SERVICES_ROLE, settings.store_password),
+                         (_COMPUTE_ROLE, settings.compute_password)):
+        try:
+            cqlping.ask(host, port, role, secret, timeout=10.0)
+        except cqlping.Refused:
+            # It is from another one-box, with another password.
+            session.execute(f"ALTER ROLE {role} WITH PASSWORD = '{secret}'",
+                            None)
     cql.close_all()
 
 

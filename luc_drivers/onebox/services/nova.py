@@ -65,6 +65,8 @@ def _sections(settings: onebox_settings.Settings, name: str, url: str,
             'compute_driver': 'fake.FakeDriverWithoutFakeNodes',
             'use_stderr': False,
             'log_dir': settings.logs,
+            # Of the API; others name theirs on the command line.
+            'log_file': f'{"nova-api" if name == "nova" else name}.log',
             'osapi_compute_workers': settings.workers,
             'enabled_apis': 'osapi_compute',
             'allow_resize_to_same_host': True,
