@@ -176,6 +176,8 @@ class Catalog:
         """
         statement = sqltext.parse(sql)
         self.current()
+        if not self.fresh and services is not None:
+            self._finish_others(services)
         for _ in range(_TRIES):
             before = self._state
             try:
@@ -271,30 +273,45 @@ class Catalog:
 
     def _publish(self, done: change.Done, before: change.State,
                  services: backfill.Services | None) -> None:
-        """Fill write-only indexes and make them public."""
-        name = done.write_only
-        assert name is not None
+        """Fill a statement's write-only indexes and make them public."""
+        assert done.write_only is not None and done.statement is not None
+        try:
+            self._fill(done.write_only, done.statement.sql, services)
+        except errors.IntegrityError:
+            self._amend(lambda s: change.undo(s, self._twin, done, before))
+            raise
+
+    def _fill(self, name: str, sql: str,
+              services: backfill.Services | None) -> None:
         table = self._state.schema.tables[name]
         if not self.fresh:
             backfill.await_writers(
-                self.store, self.holder, STALE + COMMIT_BOUND,
-                done.statement.sql, self._sleep)
+                self.store, self.holder, STALE + COMMIT_BOUND, sql,
+                self._sleep)
         if backfill.may_have_rows(self.store, table):
             if services is None:
                 raise errors.NotSupportedError(
                     'table %s has rows: %s needs a session' % (
-                        table.name, done.statement.sql))
+                        table.name, sql))
             new = [i for i in table.indexes if not i.public]
             plain = dataclasses.replace(table, indexes=tuple(
                 i for i in table.indexes if i.public))
-            try:
-                backfill.fill(self.store, services, self._state.schema,
-                              plain, table, new)
-            except errors.IntegrityError:
-                self._amend(lambda s: change.undo(
-                    s, self._twin, done, before))
-                raise
+            backfill.fill(self.store, services, self._state.schema,
+                          plain, table, new)
         self._amend(lambda s: change.publish(s, self._twin, name))
+
+    def _finish_others(self, services: backfill.Services | None) -> None:
+        """Publish what a process that is gone has left write-only (or what
+        one is just about to: doing it twice does no harm)."""
+        for name, table in self._state.schema.tables.items():
+            if all(index.public for index in table.indexes):
+                continue
+            try:
+                self._fill(name, 'unfinished index of ' + name, services)
+            except errors.IntegrityError as error:
+                LOG.warning('Database %s: a unique key of table %s was never '
+                            'finished and can not be: %s',
+                            self.store.database, table.name, error)
 
     def _amend(self, make: Callable[[change.State],
                                     change.Done]) -> None:

@@ -72,6 +72,5 @@ PROFILE = Profile('keystone', {
     'trust_role': member('trust', 'trust_id'),
     'credential': Rule(indexes=(('user_id',), ('project_id',))),
     'application_credential': Rule(indexes=(('id',), ('project_id',))),
-    'id_mapping': Rule(),
     'consumer': reference(),
 }, locality='global', leave_out=frozenset())

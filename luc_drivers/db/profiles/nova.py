@@ -80,5 +80,4 @@ PROFILE = Profile('nova', {
     'volume_id_mappings': Rule(indexes=(('uuid',),)),
     'volume_usage_cache': Rule(indexes=(('volume_id',),)),
     'task_log': Rule(without=(('period_ending',), ('period_beginning',))),
-    'bw_usage_cache': Rule(),
 })

@@ -42,7 +42,8 @@ PROFILE = Profile('nova_api', {
     'request_specs': _SERVER,
     'key_pairs': Rule(
         by=('user_id',), key=('user_id', 'name'), locality='global'),
-    'instance_groups': member('server_group', 'id'),
+    'instance_groups': member(
+        'server_group', 'id', indexes=(('project_id', 'user_id'),)),
     'instance_group_member': member('server_group', 'group_id'),
     'instance_group_policy': member(
         'server_group', 'group_id', without=(('policy',),)),
