@@ -152,11 +152,11 @@ def apply(state: State, twin: Twin, statement: sqltext.Statement,
     else:
         assert effect.changed is not None
         old, name = (n.lower() for n in effect.changed)
-        if old != name:
-            touched[old] = None
         if old != name or effect.renamed_column:
             touched.update(_children(state, old))
             touched.update(_children(state, name))
+        if old != name:
+            touched[old] = None
         reflected = twin.table(name)
         assert reflected is not None
         table = state.schema.tables[old]
