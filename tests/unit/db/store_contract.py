@@ -67,7 +67,7 @@ class StoreContract:
     assertTrue: Any
     assertFalse: Any
     assertRaises: Any
-    assertGreater: Any
+    assertIn: Any
 
     def group(self, locality: str = 'at_site1') -> Group:
         return Group(locality, b'g%d-%d' % (os.getpid(), next(_numbers)))
@@ -528,7 +528,8 @@ class StoreContract:
         here = self.store.here.rounds
         self.store.read([GroupRead(group), GroupRead(self.group())])
         self.assertEqual(rounds + 1, self.store.rounds)
-        self.assertEqual(requests + 2, self.store.requests)
+        # a store may put reads of one kind into one request
+        self.assertIn(self.store.requests - requests, (1, 2))
         self.assertEqual(here + 1, self.store.here.rounds)
         other = []
         thread = threading.Thread(

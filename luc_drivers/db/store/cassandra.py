@@ -1,0 +1,530 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The Cassandra store.
+
+Consistency: a plain read or write of a locality uses its level (see
+cassandra_schema.level), a conditional write SERIAL and that level for its
+commit, a decision SERIAL; never LOCAL_SERIAL.  Conditions are always on
+cells, never IF (NOT) EXISTS, and rows are written by UPDATE only: so a row is
+absent exactly when it has neither a version nor a lock, also after a time to
+live, since no row marker stays behind.
+"""
+
+from collections.abc import Iterable
+from collections.abc import Sequence
+import dataclasses
+import itertools
+import time
+from typing import Any
+import uuid
+
+from luc_drivers import cql
+from luc_drivers import native
+from luc_drivers.db import errors
+from luc_drivers.db.store import base
+from luc_drivers.db.store import cassandra_schema as schema
+from luc_drivers.db.store import codec
+from luc_drivers.db.store.base import Expect
+from luc_drivers.db.store.base import Outcome
+
+#: partitions that one request reads at most: more would burden one
+#: coordinator, fewer cost the client more (0.2 ms of CPU a request)
+GROUPED = 24
+
+_COLUMNS = 'tbl, pk, ver, doc, hist, moved, lock_tx, lock'
+_SET = {'state': 'ver = ?, doc = ?, hist = ?, moved = ?',
+        'prepare': 'lock_tx = ?, lock = ?',
+        'unlock': 'lock_tx = null, lock = null'}
+_IF = {Expect.ABSENT: 'ver = null AND lock_tx = null',
+       Expect.VERSION: 'ver = ? AND lock_tx = null',
+       Expect.LOCKED: 'lock_tx = ?'}
+
+
+class _Statements:
+    """The CQL texts of one keyspace."""
+
+    def __init__(self, keyspace: str) -> None:
+        rows, idx = f'{keyspace}.rows', f'{keyspace}.idx'
+        one = f'SELECT {_COLUMNS} FROM {rows} WHERE db = ? AND grp = ? AND '
+        many = (f'SELECT grp, {_COLUMNS} FROM {rows} '
+                'WHERE db = ? AND grp IN ? AND ')
+        below = f'tbl < {base.MARKER_TABLE}'
+        #: by (several groups, tables are named, primary keys are named)
+        self.read = {
+            (several, named, pks): start + (
+                'tbl IN ? AND pk IN ?' if pks else
+                'tbl IN ?' if named else below)
+            for several, start in ((False, one), (True, many))
+            for named, pks in ((False, False), (True, False), (True, True))}
+        here = 'WHERE db = ? AND grp = ? AND tbl = ? AND pk = ?'
+        self.write = {}
+        for expect, kind in itertools.product(Expect, _SET):
+            change = _SET[kind]
+            if expect is Expect.LOCKED and kind == 'state':
+                change += ', ' + _SET['unlock']
+            self.write[expect, kind] = (
+                f'UPDATE {rows} USING TTL ? SET {change} {here} '
+                f'IF {_IF[expect]}')
+        for expect in Expect:
+            self.write[expect, 'erase'] = (
+                f'DELETE FROM {rows} {here} IF {_IF[expect]}')
+        slices = (f'SELECT first, rest, ref FROM {idx} WHERE db = ? '
+                  'AND tbl = ? AND idx = ? AND first IN ? AND bucket IN ?')
+        self.read_index = {
+            (False, False): slices,
+            (True, False): slices + ' AND rest >= ?',
+            (False, True): slices + ' AND rest < ?',
+            (True, True): slices + ' AND rest >= ? AND rest < ?'}
+        self.put_index = (
+            f'INSERT INTO {idx} (db, tbl, idx, first, bucket, rest, ref) '
+            'VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?')
+        self.remove_index = (
+            f'DELETE FROM {idx} USING TIMESTAMP ? WHERE db = ? AND tbl = ? '
+            'AND idx = ? AND first = ? AND bucket = ? AND rest = ? '
+            'AND ref = ?')
+        self.catalog_read = (
+            f'SELECT version, entry FROM {keyspace}.catalog '
+            'WHERE db = ? AND version > ?')
+        self.catalog_append = (
+            f'INSERT INTO {keyspace}.catalog (db, version, entry) '
+            'VALUES (?, ?, ?) IF NOT EXISTS')
+        self.lease = (f'INSERT INTO {keyspace}.leases (db, holder) '
+                      'VALUES (?, ?) USING TTL ?')
+        self.release = (f'DELETE FROM {keyspace}.leases '
+                        'WHERE db = ? AND holder = ?')
+        self.leases = f'SELECT holder FROM {keyspace}.leases WHERE db = ?'
+        self.sequence = (f'SELECT next FROM {keyspace}.sequences '
+                         'WHERE db = ? AND name = ?')
+        step = (f'UPDATE {keyspace}.sequences SET next = ? '
+                'WHERE db = ? AND name = ? IF next = ')
+        self.first_step = step + 'null'
+        self.step = step + '?'
+
+
+class CassandraStore(base.Store):
+    """One database in Cassandra.
+
+    ``settings.fresh``: in the keyspace that all fresh name spaces share,
+    under a name that nobody else has; it vanishes by its time to live.
+    """
+
+    def __init__(self, database: str, settings: base.StoreSettings) -> None:
+        super().__init__(database, settings)
+        self._cql_settings = cql.from_options(settings)
+        self._statements: dict[str, _Statements] = {}
+        self._localities = {schema.GLOBAL}
+        #: lower bounds of the next number of sequences
+        self._next: dict[str, int] = {}
+        self._name = self._new_name()
+
+    @property
+    def native_background(self) -> bool:  # type: ignore[override]
+        """Under eventlet connections belong to the hub's thread."""
+        return not native.green()
+
+    # --- names and places
+
+    def _new_name(self) -> str:
+        if self.settings.fresh:
+            return f'{self.database}.{uuid.uuid4().hex}'
+        return self.database
+
+    def keyspace(self, locality: str) -> str:
+        """Return the keyspace of a locality."""
+        if self.settings.fresh:
+            return schema.FRESH
+        return schema.keyspace_name(
+            self.settings.keyspace_template, self.database, locality)
+
+    def _db(self, locality: str) -> str:
+        """Return the database's name in the keys of a locality."""
+        if self.settings.fresh:
+            return f'{self._name}.{locality}'
+        return self._name
+
+    def _texts(self, locality: str) -> _Statements:
+        found = self._statements.get(locality)
+        if found is None:
+            found = _Statements(self.keyspace(locality))
+            self._statements[locality] = found
+        return found
+
+    def _session(self, locality: str) -> cql.Session:
+        """Return a session with the site of a locality's replicas."""
+        settings = self._cql_settings
+        site = locality.removeprefix('at_')
+        if locality != schema.GLOBAL and site != settings.site:
+            settings = dataclasses.replace(settings, site=site)
+        return cql.session(settings)
+
+    def _unavailable(self, error: cql.Error) -> errors.StoreUnavailable:
+        return errors.StoreUnavailable(f'database {self.database}: {error}')
+
+    def _send(self, requests: Sequence[tuple[str, cql.Request]],
+              ) -> list[Any]:
+        """Run (locality, request) pairs in parallel; rows or errors."""
+        self.count(len(requests))
+        by_session: dict[int, list[int]] = {}
+        sessions = {}
+        for number, (locality, __) in enumerate(requests):
+            session = self._session(locality)
+            sessions[id(session)] = session
+            by_session.setdefault(id(session), []).append(number)
+        results: list[Any] = [None] * len(requests)
+        for key, numbers in by_session.items():
+            try:
+                found = sessions[key].execute_many(
+                    [requests[n][1] for n in numbers])
+            except cql.Unavailable as exc:
+                found = [exc] * len(numbers)
+            for number, result in zip(numbers, found):
+                results[number] = result
+        return results
+
+    def _all(self, requests: Sequence[tuple[str, cql.Request]],
+             ) -> list[list[tuple]]:
+        """Run requests that must all succeed; return their rows."""
+        results = self._send(requests)
+        for result in results:
+            if isinstance(result, cql.Error):
+                raise self._unavailable(result) from result
+        return results
+
+    # --- life
+
+    def prepare(self, localities: Sequence[str]) -> None:
+        self._localities.update(localities)
+        names = {self.keyspace(n): n for n in sorted(
+            self._localities, key=lambda n: n == schema.GLOBAL)}
+        self.count(1)
+        try:
+            schema.create(self._session(schema.GLOBAL), self.settings, names)
+        except cql.Error as exc:
+            raise self._unavailable(exc) from exc
+
+    def drop(self) -> None:
+        """Remove everything; nobody may use the database meanwhile.
+
+        A fresh name space is left to its time to live.
+        """
+        self._next.clear()
+        if self.settings.fresh:
+            self._name = self._new_name()
+            return
+        for locality in sorted(self._localities):
+            self._empty(locality, 'rows', ('db', 'grp'))
+            self._empty(locality, 'idx',
+                        ('db', 'tbl', 'idx', 'first', 'bucket'))
+        for table in ('catalog', 'leases'):
+            self._empty(schema.GLOBAL, table, ('db',))
+        self._empty(schema.GLOBAL, 'sequences', ('db', 'name'))
+
+    def _empty(self, locality: str, table: str,
+               columns: tuple[str, ...]) -> None:
+        """Delete this database's partitions of a table, found by a scan."""
+        keyspace, key = self.keyspace(locality), ', '.join(columns)
+        select = (f'SELECT DISTINCT {key}, token({key}) '
+                  f'FROM {keyspace}.{table} WHERE token({key}) > ? LIMIT 5000')
+        delete = (f'DELETE FROM {keyspace}.{table} WHERE '
+                  + ' AND '.join(f'{c} = ?' for c in columns))
+        token, level = -2 ** 63, schema.level(locality)
+        while True:
+            rows, = self._all([(locality, cql.Request(
+                select, (token,), consistency=level, idempotent=True))])
+            if not rows:
+                return
+            token = rows[-1][-1]
+            mine = [r[:-1] for r in rows if r[0] == self._db(locality)]
+            self._all([(locality, cql.Request(
+                delete, r, consistency=level)) for r in mine])
+
+    # --- rows
+
+    def read(self, reads: Sequence[base.GroupRead],
+             serial: bool = False) -> list[list[base.Row]]:
+        if not reads:
+            return []
+        shapes: dict[Any, list[int]] = {}
+        for number, read in enumerate(reads):
+            if read.pks is not None and len(read.tables) != 1:
+                raise ValueError('pks need exactly one table')
+            # a serial read is of one partition, by CQL's rules; and the
+            # requests' groups and primary keys are multiplied
+            alone = serial or len(read.pks or ()) > 4
+            shapes.setdefault(
+                (read.group.locality, read.tables, read.pks is None,
+                 number if alone else -1), []).append(number)
+        requests, targets = [], []
+        for (locality, tables, all_pks, __), numbers in shapes.items():
+            for chunk in _batched(numbers, GROUPED):
+                requests.append((locality, self._read_request(
+                    locality, tables, all_pks, [reads[n] for n in chunk],
+                    serial)))
+                targets.append(chunk)
+        results: list[list[base.Row]] = [[] for __ in reads]
+        for chunk, rows in zip(targets, self._all(requests)):
+            _deal(chunk, reads, rows, results)
+        return results
+
+    def _read_request(self, locality: str, tables: tuple[int, ...],
+                      all_pks: bool, reads: list[base.GroupRead],
+                      serial: bool) -> cql.Request:
+        groups = list({r.group.key: None for r in reads})
+        several = len(groups) > 1
+        text = self._texts(locality).read[several, bool(tables), not all_pks]
+        params: list[Any] = [self._db(locality),
+                             groups if several else groups[0]]
+        if tables:
+            params.append(sorted(set(tables)))
+        if not all_pks:
+            params.append(list({pk: None for r in reads
+                                for pk in r.pks or ()}))
+        return cql.Request(
+            text, params, idempotent=True,
+            consistency='SERIAL' if serial else schema.level(locality))
+
+    def write(self, batches: Sequence[base.Batch]) -> list[Outcome]:
+        if not batches:
+            return []
+        requests = []
+        for batch in batches:
+            codec.check(batch)
+            locality = batch.group.locality
+            statements = [self._write_statement(batch.group, w)
+                          for w in batch.writes]
+            request = cql.Request(consistency=schema.level(locality),
+                                  serial='SERIAL')
+            if len(statements) == 1:
+                request.cql, request.params = statements[0]
+            else:
+                request.batch = statements
+            requests.append((locality, request))
+        results = self._send(requests)
+        failed = [r for r in results if isinstance(r, cql.Error)]
+        if len(failed) == len(results) and all(
+                cql.not_begun(e) for e in failed):
+            raise self._unavailable(failed[0]) from failed[0]
+        return [Outcome.UNKNOWN if isinstance(r, cql.Error)
+                else Outcome.APPLIED if r[0][0] else Outcome.REFUSED
+                for r in results]
+
+    def _write_statement(self, group: base.Group, write: base.RowWrite,
+                         ) -> tuple[str, list[Any]]:
+        kind = codec.write_kind(write)
+        text = self._texts(group.locality).write[write.expect, kind]
+        values: list[Any] = []
+        if kind != 'erase':
+            # not set: the table's default, which is none but for fresh ones
+            values.append(cql.UNSET if write.ttl is None else write.ttl)
+        if kind == 'state':
+            values += (write.version, write.document,
+                       codec.pack_ids(write.history),
+                       # only a tombstone's is looked at: no need to clear it
+                       write.moved_to if write.document is None
+                       else cql.UNSET)
+        elif write.prepare is not None:
+            values += (write.prepare.txid, codec.pack_lock(write.prepare))
+        values += (self._db(group.locality), group.key, write.key.table,
+                   write.key.pk)
+        if write.expect is not Expect.ABSENT:
+            values.append(write.expected)
+        return text, values
+
+    # --- index entries
+
+    def read_index(self, reads: Sequence[base.IndexRead]) -> list[
+            list[tuple[bytes, bytes]]]:
+        shapes: dict[Any, list[int]] = {}
+        for number, read in enumerate(reads):
+            shapes.setdefault(
+                (read.locality, read.table, read.index, read.buckets,
+                 read.lower, read.upper), []).append(number)
+        requests, targets = [], []
+        for shape, numbers in shapes.items():
+            locality, table, index, buckets, lower, upper = shape
+            text = self._texts(locality).read_index[
+                lower is not None, upper is not None]
+            bounds = [b for b in (lower, upper) if b is not None]
+            size = max(1, GROUPED // buckets)
+            for chunk in _batched(numbers, size):
+                firsts = list({reads[n].first: None for n in chunk})
+                requests.append((locality, cql.Request(
+                    text, [self._db(locality), table, index, firsts,
+                           list(range(buckets)), *bounds],
+                    consistency=schema.level(locality), idempotent=True)))
+                targets.append(chunk)
+        results: list[list[tuple[bytes, bytes]]] = [[] for __ in reads]
+        if not requests:
+            return results
+        for chunk, rows in zip(targets, self._all(requests)):
+            by_first: dict[bytes, list[tuple[bytes, bytes]]] = {}
+            for first, rest, ref in rows:
+                by_first.setdefault(first, []).append((rest, ref))
+            for number in chunk:
+                pairs = by_first.get(reads[number].first, [])
+                # buckets come one after the other
+                results[number] = sorted(pairs)
+        return results
+
+    def put_index(self, entries: Iterable[base.IndexEntry],
+                  timestamp: int) -> None:
+        self._write_index(
+            entries, lambda texts, key: (texts.put_index, (*key, timestamp)))
+
+    def remove_index(self, entries: Iterable[base.IndexEntry],
+                     timestamp: int) -> None:
+        self._write_index(
+            entries,
+            lambda texts, key: (texts.remove_index, (timestamp, *key)))
+
+    def _write_index(self, entries: Iterable[base.IndexEntry],
+                     statement: Any) -> None:
+        """Write entries; those of one partition in one request."""
+        partitions: dict[Any, list[tuple[str, tuple]]] = {}
+        for e in entries:
+            key = (self._db(e.locality), e.table, e.index, e.first, e.bucket,
+                   e.rest, e.ref)
+            partitions.setdefault((e.locality, key[:5]), []).append(
+                statement(self._texts(e.locality), key))
+        requests = []
+        for (locality, __), statements in partitions.items():
+            for chunk in _batched(statements, 100):
+                request = cql.Request(consistency=schema.level(locality),
+                                      idempotent=True)
+                if len(chunk) == 1:
+                    request.cql, request.params = chunk[0]
+                else:
+                    request.batch = chunk
+                requests.append((locality, request))
+        if requests:
+            self._all(requests)
+
+    # --- catalog's log
+
+    def _global(self, text: str, params: Sequence[Any],
+                **more: Any) -> list[tuple]:
+        rows, = self._all([(schema.GLOBAL, cql.Request(
+            text, params, **more))])
+        return rows
+
+    def catalog_read(self, after: int = 0) -> list[tuple[int, bytes]]:
+        return self._global(
+            self._texts(schema.GLOBAL).catalog_read,
+            (self._db(schema.GLOBAL), after), consistency='SERIAL',
+            idempotent=True)
+
+    def catalog_append(self, version: int, entry: bytes) -> bool:
+        row = self._decide(
+            self._texts(schema.GLOBAL).catalog_append,
+            (self._db(schema.GLOBAL), version, entry))
+        # refused: by another's entry, or by ours whose answer was lost
+        return row[0] or row[-1] == entry
+
+    def _decide(self, text: str, params: Sequence[Any]) -> tuple:
+        """Run a conditional statement that may be run again until answered.
+
+        :returns: its one row: (applied, existing values…).
+        """
+        deadline = time.monotonic() + 2 * self.settings.request_timeout
+        while True:
+            result, = self._send([(schema.GLOBAL, cql.Request(
+                text, params, serial='SERIAL',
+                consistency=schema.level(schema.GLOBAL)))])
+            if not isinstance(result, cql.Error):
+                return result[0]
+            if cql.not_begun(result):
+                raise self._unavailable(result) from result
+            if time.monotonic() > deadline:
+                raise errors.OutcomeUnknown(
+                    f'database {self.database}: {result}') from result
+
+    # --- leases
+
+    def lease(self, holder: str, seconds: int) -> None:
+        texts, db = self._texts(schema.GLOBAL), self._db(schema.GLOBAL)
+        if seconds > 0:
+            self._global(texts.lease, (db, holder, seconds),
+                         idempotent=True)
+        else:
+            self._global(texts.release, (db, holder), idempotent=True)
+
+    def leases(self) -> set[str]:
+        return {holder for holder, in self._global(
+            self._texts(schema.GLOBAL).leases,
+            (self._db(schema.GLOBAL),), idempotent=True)}
+
+    # --- sequences
+
+    def claim(self, sequence: str, count: int) -> int:
+        if count < 1:
+            raise ValueError('claim at least one number')
+        return self._step(sequence, lambda first: first + count)
+
+    def advance(self, sequence: str, floor: int) -> None:
+        if self._next.get(sequence, 1) <= floor:
+            self._step(sequence, lambda first: max(first, floor + 1))
+
+    def _step(self, sequence: str, after: Any) -> int:
+        """Set a sequence's next number to ``after(next)``; return the old.
+
+        A step's condition is the number that it starts from, so an earlier
+        try with an unknown outcome can't apply once this one has: both would
+        claim the same numbers, for us.
+        """
+        texts, db = self._texts(schema.GLOBAL), self._db(schema.GLOBAL)
+        first = self._next.get(sequence)
+        while True:
+            if first is None:
+                row = self._decide(texts.first_step,
+                                   (after(1), db, sequence))
+            else:
+                row = self._decide(texts.step,
+                                   (after(first), db, sequence, first))
+            if row[0]:
+                found = 1 if first is None else first
+                self._next[sequence] = after(found)
+                return found
+            # refused: the row tells the number, or that there is none
+            first = row[-1] if len(row) > 1 else None
+
+
+def _batched(items: Sequence[Any], size: int) -> Iterable[list[Any]]:
+    """Yield lists of at most ``size`` of the items, in order."""
+    for at in range(0, len(items), size):
+        yield list(items[at:at + size])
+
+
+def _deal(chunk: Sequence[int], reads: Sequence[base.GroupRead],
+          rows: list[tuple], results: list[list[base.Row]]) -> None:
+    """Give each read of a request its rows."""
+    by_group: dict[bytes, list[base.Row]] = {}
+    one = reads[chunk[0]].group.key
+    for row in rows:
+        group, values = (row[0], row[1:]) if len(row) == 9 else (one, row)
+        by_group.setdefault(group, []).append(_row(*values))
+    for number in chunk:
+        read = reads[number]
+        found = by_group.get(read.group.key, [])
+        if read.pks is not None:
+            wanted = set(read.pks)
+            found = [r for r in found if r.key.pk in wanted]
+        results[number] = found
+
+
+def _row(tbl: int, pk: bytes, ver: bytes | None, doc: bytes | None,
+         hist: bytes | None, moved: bytes | None, lock_tx: bytes | None,
+         lock: bytes | None) -> base.Row:
+    return base.Row(
+        base.RowKey(tbl, pk), ver, doc, codec.unpack_ids(hist),
+        None if lock_tx is None else codec.unpack_lock(lock_tx, lock or b''),
+        moved if doc is None else None)
