@@ -266,7 +266,8 @@ class Session:
                 protocol_version=4, compression=False,
                 connect_timeout=each, control_connection_timeout=each,
                 reconnection_policy=policies.ExponentialReconnectionPolicy(
-                    0.5, 4.0),
+                    # for ever: the driver's default ends after 64 attempts
+                    0.5, 4.0, max_attempts=None),
                 # others' DDL: the databases' catalogs tell, not the driver
                 schema_event_refresh_window=-1,
                 monitor_reporting_enabled=False)

@@ -78,8 +78,14 @@ def _without_numpy() -> types.ModuleType:
 
 
 def _told_by_us(record: logging.LogRecord) -> bool:
-    """Drop tracebacks of failures for which we raise one clear line."""
-    if record.levelno >= logging.WARNING and record.exc_info:
+    """Drop what is said better elsewhere, once.
+
+    That is tracebacks of failures for which we raise one clear line, and a
+    line every few seconds while a node is away.
+    """
+    if record.levelno >= logging.WARNING and (
+            record.exc_info
+            or str(record.msg).startswith('Error attempting to reconnect')):
         LOG.debug('%s', record.getMessage(), exc_info=record.exc_info)
         return False
     return True
