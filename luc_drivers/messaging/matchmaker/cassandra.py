@@ -21,6 +21,8 @@ be, since each holds a token of its own.
 from collections.abc import Iterable
 from collections.abc import Sequence
 import datetime
+import functools
+import inspect
 import math
 import os
 import threading
@@ -32,6 +34,8 @@ from luc_drivers.messaging.matchmaker import base
 from luc_drivers.messaging.matchmaker import cassandra_schema as schema
 from luc_drivers.messaging.matchmaker import cassandra_session as session
 
+#: Seconds for which a site that could not be reached is left alone.
+CUT_OFF = 5.0
 #: Beyond so many instances a look-up reads the endpoint table as a whole.
 MANY = 400
 #: Seconds for which the list of sites is believed.
@@ -75,12 +79,40 @@ def _least_uuid(position: int) -> uuid.UUID:
                              0x808080808080))
 
 
+def _of_site(method: ty.Callable) -> ty.Callable:
+    """Make a method whose last argument is a site fail at once for a site
+    that could not be reached a moment ago.
+
+    Otherwise each look-up of an unknown target would wait for each of the
+    sites that are cut off.
+    """
+    signature = inspect.signature(method)
+
+    @functools.wraps(method)
+    def wrapper(self: 'CassandraMatchmaker', *args: ty.Any,
+                **kwargs: ty.Any) -> ty.Any:
+        site = signature.bind(self, *args, **kwargs).arguments.get('site')
+        if site in (None, self.site):
+            return method(self, *args, **kwargs)
+        when, why = self._cut_off.get(site, (float('-inf'), ''))
+        if time.monotonic() - when < CUT_OFF:
+            raise base.MatchmakerUnavailable(why)
+        try:
+            return method(self, *args, **kwargs)
+        except base.MatchmakerUnavailable as e:
+            self._cut_off[site] = time.monotonic(), 'site %s: %s' % (site, e)
+            raise
+    return wrapper
+
+
 class CassandraMatchmaker(base.Matchmaker):
     """Keeps everything in the keyspace ``luc_bus_SITE``."""
 
     def __init__(self, settings: ty.Any) -> None:
         super().__init__(settings)
         self.cql = session.Session(settings)
+        # Site -> when it could not be reached, and why.
+        self._cut_off: dict[str, tuple[float, str]] = {}
         self._sites: tuple[list[str], float] = ([], float('-inf'))
         # Store's clock minus the monotonic one, in seconds, and when.
         self._offset: tuple[float, float] = (0.0, float('-inf'))
@@ -165,6 +197,7 @@ class CassandraMatchmaker(base.Matchmaker):
             instance, host, pid, site, tuple(addresses or ()), state,
             curve_key, boot, (low, high), plane, program, started, signature)
 
+    @_of_site
     def endpoint(self, instance: str,
                  site: str | None = None) -> base.Endpoint | None:
         found = self._endpoints([(instance, plane)
@@ -192,6 +225,7 @@ class CassandraMatchmaker(base.Matchmaker):
                  + self._table('endpoints_' + plane, site), ())),
             key=lambda e: e.instance)
 
+    @_of_site
     def boot(self, host: str, site: str | None = None) -> str:
         rows = self.cql.run('SELECT boot FROM %s WHERE host = ?'
                             % self._table('boots', site), (host,))
@@ -230,6 +264,7 @@ class CassandraMatchmaker(base.Matchmaker):
             'SELECT instance FROM %s WHERE ' % self._table('subscriptions')
             + _SUB, self._sub_key(subscription)))
 
+    @_of_site
     def lookup(self, namespace: str, exchange: str, topic: str,
                server: str | None = None, kind: str = base.RPC,
                site: str | None = None) -> list[base.Route]:
@@ -260,6 +295,7 @@ class CassandraMatchmaker(base.Matchmaker):
                 % self._table('subscriptions', site), ())),
             key=self._sub_key)
 
+    @_of_site
     def known(self, namespace: str, exchange: str, topic: str,
               site: str | None = None) -> frozenset[str]:
         return frozenset(server for server, in self.cql.run(
@@ -272,6 +308,7 @@ class CassandraMatchmaker(base.Matchmaker):
     def _box(box: base.Box) -> tuple[str, str, str, str]:
         return box.namespace, box.exchange, box.topic, box.server
 
+    @_of_site
     def mailbox_put(self, box: base.Box, message: base.StoredMessage,
                     ttl: float, site: str | None = None) -> None:
         self.cql.run(

@@ -22,7 +22,6 @@ import testtools
 
 from luc_drivers import config
 from luc_drivers import cql
-from luc_drivers.messaging import opts
 from luc_drivers.messaging.matchmaker import base
 from luc_drivers.messaging.matchmaker import cassandra
 from luc_drivers.messaging.matchmaker import cassandra_schema as schema
@@ -148,14 +147,3 @@ class CassandraTest(matchmaker_api.MatchmakerTests, testtools.TestCase):
         mm = cassandra.CassandraMatchmaker(settings)
         error = self.assertRaises(base.MatchmakerUnavailable, mm.endpoints)
         self.assertIn('contact_points', str(error))
-
-
-class SchemaTest(testtools.TestCase):
-
-    def test_grants_of_an_agent(self):
-        settings = opts.load().replace(site='site7')
-        statements = schema.role_statements(settings, 'compute', "p'w")
-        self.assertIn("PASSWORD = 'p''w'", statements[0])
-        for statement in statements[1:]:
-            self.assertIn('luc_bus_site7', statement)
-            self.assertNotIn('endpoints_control', statement)
