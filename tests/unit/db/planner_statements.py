@@ -17,6 +17,7 @@ with a complete ORDER BY, columns with a collation take no part in DISTINCT,
 groups or set operations, and no aggregate depends on the order of rows.
 """
 
+from collections.abc import Iterator
 import dataclasses
 import random
 from typing import Any
@@ -70,8 +71,13 @@ def make_schema(rng: random.Random) -> schemas.Schema:
     return fixtures.schema(*made)
 
 
-def make_rows(rng: random.Random, of: schemas.Schema) -> dict[
-        str, list[fixtures.Row]]:
+def make_pool(rng: random.Random) -> list[Any]:
+    """Return the few values of one example, so that many are equal."""
+    return [None, 5, '5', *rng.sample(VALUES[1:], 5)]
+
+
+def make_rows(rng: random.Random, of: schemas.Schema,
+              pool: list[Any]) -> dict[str, list[fixtures.Row]]:
     """Return rows as SQLite keeps them, conversions applied."""
     database = fixtures.connection(of)
     found = {}
@@ -80,12 +86,12 @@ def make_rows(rng: random.Random, of: schemas.Schema) -> dict[
         for _ in range(rng.choice((0, 3, 6, 12))):
             values = []
             for column in one.columns:
-                value = rng.choice(VALUES)
+                value = rng.choice(pool)
                 if column.affinity is schemas.Affinity.BLOB and isinstance(
                         value, float):
                     value = 2  # 5 and 5.0 would be two equal values
                 if column.name == one.rowid_column:
-                    value = rng.randint(0, 30)
+                    value = rng.randint(0, 20)
                 values.append(value)
             database.execute(
                 f'INSERT OR IGNORE INTO "{name}" VALUES ({marks})', values)
@@ -95,10 +101,15 @@ def make_rows(rng: random.Random, of: schemas.Schema) -> dict[
 
 @dataclasses.dataclass
 class Source:
-    """Something in a FROM clause: (column, may it be grouped)."""
+    """Something in a FROM clause: (column, may it be grouped).
+
+    :ivar paths: columns of its table's group and indexes: conditions on
+        them are likelier, so that plans have something to use.
+    """
 
     alias: str
     columns: list[tuple[str, bool]]
+    paths: list[tuple[str, ...]] = dataclasses.field(default_factory=list)
 
 
 class Maker:
@@ -107,8 +118,10 @@ class Maker:
     :ivar parameters: of the placeholders so far.
     """
 
-    def __init__(self, rng: random.Random, of: schemas.Schema) -> None:
+    def __init__(self, rng: random.Random, of: schemas.Schema,
+                 pool: list[Any]) -> None:
         self.rng = rng
+        self._pool = pool
         self.schema = of
         self.parameters: list[Any] = []
         self._aliases = 0
@@ -121,7 +134,7 @@ class Maker:
             text = self.with_clause() if self.rng.random() < 0.1 else ''
             return text + self.top()
         one = self.rng.choice(list(self.schema.tables.values()))
-        source = Source(one.name, self._columns(one))
+        source = self._source(one, one.name)
         alias = ''
         if self.rng.random() < 0.3:
             source.alias = self._alias()
@@ -172,20 +185,24 @@ class Maker:
 
     # --- SELECT
 
-    def select(self, outer: list[Source], depth: int) -> tuple[str, int]:
-        """Return a SELECT and its number of columns."""
+    def select(self, outer: list[Source], depth: int,
+               prefix: str = '') -> tuple[str, int]:
+        """Return a SELECT and its number of columns.
+
+        :param prefix: name the columns so, with their numbers.
+        """
         if depth and self.rng.random() < 0.12:
             word = self.rng.choice(
                 ('UNION', 'UNION ALL', 'EXCEPT', 'INTERSECT'))
             width = self.rng.randint(1, 2)
-            left = self._simple(outer, depth - 1, width)
+            left = self._simple(outer, depth - 1, width, prefix)
             return f'{left} {word} {self._simple(outer, depth - 1, width)}', (
                 width)
         width = self.rng.randint(1, 3)
-        return self._simple(outer, depth, width), width
+        return self._simple(outer, depth, width, prefix), width
 
     def _simple(self, outer: list[Source], depth: int, width: int,
-                plain: bool = True) -> str:
+                prefix: str = '') -> str:
         sources, items = self._from(outer, depth)
         # placeholders are numbered by their place in the text: what stands
         # before FROM has none
@@ -196,14 +213,14 @@ class Maker:
         tail = ''
         if not groupable:
             chosen = ['1'] * width
-        elif plain and self.rng.random() < 0.15:
+        elif self.rng.random() < 0.15:
             by = self.rng.choice(groupable)
             chosen = [by] + [self.rng.choice((
                 'count(*)', f'min({self.rng.choice(groupable)})',
                 f'max({self.rng.choice(groupable)})',
                 f'count({self.rng.choice(groupable)})'))
                 for _ in range(width - 1)]
-            if width > 1 and self.rng.random() < 0.3:
+            if self.rng.random() < 0.3:
                 chosen[0] = 'count(*)'
             else:
                 tail = f' GROUP BY {by}'
@@ -213,6 +230,8 @@ class Maker:
             chosen = [self.rng.choice(groupable) for _ in range(width)]
             if self.rng.random() < 0.2:
                 head += 'DISTINCT '
+        if prefix:
+            chosen = [f'{c} AS {prefix}{i}' for i, c in enumerate(chosen)]
         where = self._where(sources, outer, depth)
         return head + ', '.join(chosen) + items + where + tail
 
@@ -271,7 +290,7 @@ class Maker:
             one = self.rng.choice(list(self.schema.tables.values()))
             if one.primary_key:
                 inner = self._alias()
-                source = Source(inner, self._columns(one))
+                source = self._source(one, inner)
                 plain = [c for c, g in source.columns if g]
                 listed = ', '.join(
                     f'{inner}.{c} AS a{i}' for i, c in enumerate(plain))
@@ -282,20 +301,24 @@ class Maker:
                         f' LIMIT {self._constant(2)}) AS {alias}')
                 return Source(alias, [
                     (f'a{i}', True) for i in range(len(plain))]), text
-        text, width = self.select([], depth)
+        text, width = self.select([], depth, 'd')
         names = [f'd{i}' for i in range(width)]
-        # a derived table's columns get their names by a CTE's list
+        if self.rng.random() < 0.15:
+            text = f'WITH q({", ".join(names)}) AS ({text}) SELECT * FROM q'
         return (Source(alias, [(n, True) for n in names]),
-                f'(WITH q({", ".join(names)}) AS ({text}) SELECT * FROM q)'
-                f' AS {alias}')
+                f'({text}) AS {alias}')
 
     def _table(self) -> tuple[Source, str]:
         one = self.rng.choice(list(self.schema.tables.values()))
         alias = self._alias()
-        return Source(alias, self._columns(one)), f'{one.name} AS {alias}'
+        return self._source(one, alias), f'{one.name} AS {alias}'
 
-    def _columns(self, one: schemas.Table) -> list[tuple[str, bool]]:
-        return [(c.name, c.collation == 'BINARY') for c in one.columns]
+    def _source(self, one: schemas.Table, alias: str) -> Source:
+        paths = [i.columns or i.unique_columns for i in one.indexes]
+        paths.append(one.grouping.columns)
+        return Source(
+            alias, [(c.name, c.collation == 'BINARY') for c in one.columns],
+            [p for p in paths if p])
 
     def _alias(self) -> str:
         self._aliases += 1
@@ -307,16 +330,33 @@ class Maker:
                depth: int) -> str:
         if self.rng.random() < 0.15:
             return ''
-        parts = [self._condition(sources, outer, depth)
-                 for _ in range(self.rng.randint(1, 3))]
+        parts = []
+        source = self.rng.choice(sources)
+        if source.paths and self.rng.random() < 0.3:
+            parts = list(self._along(source))
+        while not parts or self.rng.random() < 0.4:
+            parts.append(self._condition(sources, outer, depth))
         return ' WHERE ' + ' AND '.join(parts)
+
+    def _along(self, source: Source) -> Iterator[str]:
+        """Yield equalities on an index's columns and a range on the next."""
+        path = self.rng.choice(source.paths)
+        count = self.rng.randint(1, len(path))
+        for name in path[:count]:
+            yield f'{source.alias}.{name} = {self._constant()}'
+        if count < len(path):
+            column = f'{source.alias}.{path[count]}'
+            yield (f'{column} {self.rng.choice(("<", "<=", ">", ">="))}'
+                   f' {self._constant()}')
 
     def _column(self, sources: list[Source]) -> str:
         source = self.rng.choice(sources)
+        if source.paths and self.rng.random() < 0.5:
+            return f'{source.alias}.{self.rng.choice(source.paths)[0]}'
         return f'{source.alias}.{self.rng.choice(source.columns)[0]}'
 
     def _constant(self, limit: int | None = None) -> str:
-        value = self.rng.choice(VALUES) if limit is None else (
+        value = self.rng.choice(self._pool) if limit is None else (
             self.rng.randint(0, limit + 1))
         if limit is None and self.rng.random() < 0.25:
             if isinstance(value, str):
@@ -345,7 +385,7 @@ class Maker:
                               for _ in range(self.rng.randint(1, 4)))
             word = 'NOT IN' if self.rng.random() < 0.15 else 'IN'
             return f'{column} {word} ({items})'
-        if pick < 0.58:
+        if pick < 0.59:
             word = 'NOT NULL' if self.rng.random() < 0.3 else 'NULL'
             return f'{column} IS {word}'
         if pick < 0.62:

@@ -19,7 +19,6 @@ from luc_drivers.db.catalog import schema as schemas
 from luc_drivers.db.planner import explain
 from luc_drivers.db.planner import plan as plans
 from luc_drivers.db.planner import planner
-
 from tests.unit.db import planner_fixtures as fixtures
 
 KIND = plans.Kind

@@ -35,9 +35,10 @@ def check(test, seed, counts=None):
     """Make one schema, rows and statements from a seed and compare."""
     rng = random.Random(seed)
     of = statements.make_schema(rng)
-    rows = statements.make_rows(rng, of)
+    pool = statements.make_pool(rng)
+    rows = statements.make_rows(rng, of, pool)
     for _ in range(3):
-        maker = statements.Maker(rng, of)
+        maker = statements.Maker(rng, of, pool)
         sql = maker.statement()
         parameters = maker.parameters
         try:
