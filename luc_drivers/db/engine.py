@@ -22,7 +22,6 @@ import itertools
 import logging
 import os
 import threading
-import time
 from typing import Any
 import weakref
 
@@ -126,7 +125,7 @@ class Database:
         epoch << 12, and a count, so that rows order by their insertion.
         """
         number = next(self._rowids)
-        return (time.time_ns() // 1000 << 12) | (number & 0xFFF)
+        return (self.clock.now() << 12) | (number & 0xFFF)
 
     def drop(self) -> None:
         """Remove a private database and all it holds."""

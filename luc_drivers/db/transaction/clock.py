@@ -65,7 +65,8 @@ class Clock:
 
     def now(self) -> int:
         """Return the wall clock's microseconds since the epoch."""
-        return time.time_ns() // 1000
+        # not time.time_ns(): what tests freeze must not reach the store
+        return time.clock_gettime_ns(time.CLOCK_REALTIME) // 1000
 
     def monotonic(self) -> float:
         """Return seconds of a clock that never steps."""

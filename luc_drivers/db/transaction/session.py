@@ -46,6 +46,7 @@ _WRITES = (Kind.INSERT, Kind.UPDATE, Kind.DELETE)
 _NOTHING = Outcome(None, [])
 _DDL = re.compile(r'\s*(?:CREATE|ALTER|DROP)\s', re.I)
 #: SQLite's words when its tables are not what the statement expects
+_NO_TABLE = 'no such table: '
 _UNKNOWN = ('no such table', 'no such column', 'has no column named')
 
 
@@ -185,13 +186,25 @@ class Session:
                     refused = errors.Refused(str(exc))
                     continue
                 self._failed(entry, exc)
-                raise
+                raise self._worded(exc, self.database.catalog.current()
+                                   ) from exc
             except errors.Error as exc:
                 self._failed(entry, exc)
                 raise
         entry.outcome = outcome
         self._log.append(entry)
         return outcome
+
+    def _worded(self, exc: errors.Error, schema: Schema) -> errors.Error:
+        """Say it where a database was never synced."""
+        text = str(exc)
+        if schema.tables or _NO_TABLE not in text or (
+                self.database.settings.fresh):
+            return exc
+        return errors.OperationalError(
+            "database %s has no tables (connection %s): run the service's "
+            '"db sync" command first: %s' % (
+                self.database.name, self.database.settings.url, text))
 
     def _failed(self, entry: Entry, exc: Exception) -> None:
         run = self._run
@@ -222,7 +235,8 @@ class Session:
                 version = run.schema.version if run is not None else None
                 if not _unknown(exc) or seen == version or (
                         self.database.catalog.refresh().version == version):
-                    raise
+                    raise self._worded(
+                        exc, self.database.catalog.current()) from exc
                 seen = version
             finally:
                 if run is not None:
