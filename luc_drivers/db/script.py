@@ -67,6 +67,9 @@ def dump(connection: 'Connection') -> Iterator[str]:
     """
     cursor = connection.cursor()
     cursor.row_factory = None
+    if cursor.execute('PRAGMA foreign_keys').fetchone()[0]:
+        # children come before their parents
+        yield 'PRAGMA foreign_keys=OFF;'
     yield 'BEGIN TRANSACTION;'
     objects = cursor.execute(
         'SELECT name, type, sql FROM sqlite_master '
