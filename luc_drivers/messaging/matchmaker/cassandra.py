@@ -20,10 +20,8 @@ be, since each holds a token of its own.
 
 from collections.abc import Iterable
 from collections.abc import Sequence
-import datetime
 import functools
 import inspect
-import math
 import os
 import threading
 import time
@@ -33,6 +31,7 @@ import uuid
 from luc_drivers.messaging.matchmaker import base
 from luc_drivers.messaging.matchmaker import cassandra_schema as schema
 from luc_drivers.messaging.matchmaker import cassandra_session as session
+from luc_drivers.messaging.matchmaker import cassandra_time as times
 
 #: Seconds for which a site that could not be reached is left alone.
 CUT_OFF = 5.0
@@ -42,8 +41,6 @@ MANY = 400
 _SITES_AGE = 60.0
 #: Seconds between measurements of the store's clock.
 _CLOCK_AGE = 60.0
-#: 100 ns between 1582-10-15 and 1970-01-01.
-_UUID_EPOCH = 0x01b21dd213814000
 
 _BOX = 'namespace = ? AND exchange = ? AND topic = ? AND server = ?'
 _LOG = 'namespace = ? AND exchange = ? AND topic = ?'
@@ -51,32 +48,6 @@ _ENDPOINT = ('instance, host, pid, site, addresses, state, curve_key, boot, '
              'version_low, version_high, program, started, signature')
 _SUB = ('namespace = ? AND exchange = ? AND topic = ? AND kind = ? AND '
         'server = ? AND instance = ? AND listener = ? AND pool = ?')
-
-
-def _ttl(seconds: float) -> int:
-    """Return a TTL: Cassandra knows whole seconds, and 0 is for ever."""
-    return max(1, math.ceil(seconds))
-
-
-def _micros(at: uuid.UUID) -> int:
-    """Return a timeuuid's time in microseconds since the epoch."""
-    return (at.time - _UUID_EPOCH) // 10
-
-
-def _seconds(stored: ty.Any) -> float:
-    """Return a timestamp (a datetime in UTC without zone) as a number."""
-    if stored is None:
-        return 0.0
-    return stored.replace(tzinfo=datetime.UTC).timestamp()
-
-
-def _least_uuid(position: int) -> uuid.UUID:
-    """Return the timeuuid that sorts before all of that microsecond."""
-    at = max(0, position) * 10 + _UUID_EPOCH
-    # Cassandra sorts the last 8 bytes as signed ones: 0x80 comes first.
-    return uuid.UUID(fields=(at & 0xffffffff, (at >> 32) & 0xffff,
-                             ((at >> 48) & 0x0fff) | 0x1000, 0x80, 0x80,
-                             0x808080808080))
 
 
 def _of_site(method: ty.Callable) -> ty.Callable:
@@ -151,7 +122,7 @@ class CassandraMatchmaker(base.Matchmaker):
     def now(self) -> int:
         (at,), = self.cql.run('SELECT now() FROM system.local', (),
                               consistency='ONE')
-        return _micros(at)
+        return times.micros(at)
 
     def _bucket(self) -> int:
         """Return the current bucket by the store's clock."""
@@ -174,7 +145,7 @@ class CassandraMatchmaker(base.Matchmaker):
             (endpoint.instance, endpoint.host, endpoint.pid, endpoint.site,
              list(endpoint.addresses), endpoint.state, endpoint.curve_key,
              endpoint.boot, *endpoint.versions, endpoint.program,
-             endpoint.started, endpoint.signature, _ttl(ttl)))]
+             endpoint.started, endpoint.signature, times.ttl(ttl)))]
         if endpoint.boot and not there:
             writes.append(('INSERT INTO %s (host, boot) VALUES (?, ?)'
                            % self._table('boots'),
@@ -243,14 +214,14 @@ class CassandraMatchmaker(base.Matchmaker):
             ('INSERT INTO %s (namespace, exchange, topic, server) '
              'VALUES (?, ?, ?, ?) USING TTL ?' % self._table('known'),
              (sub.namespace, sub.exchange, sub.topic, sub.server,
-              _ttl(known_ttl)))
+              times.ttl(known_ttl)))
             for sub in subscriptions if sub.kind == base.RPC])
         self.cql.run_many([
             ('INSERT INTO %s (namespace, exchange, topic, kind, server, '
              'instance, listener, pool, plane) VALUES '
              '(?, ?, ?, ?, ?, ?, ?, ?, ?) USING TTL ?'
              % self._table('subscriptions'),
-             (*self._sub_key(sub), self.settings.plane, _ttl(ttl)))
+             (*self._sub_key(sub), self.settings.plane, times.ttl(ttl)))
             for sub in subscriptions])
 
     def unsubscribe(self,
@@ -317,13 +288,13 @@ class CassandraMatchmaker(base.Matchmaker):
             'toTimestamp(now()), ?) USING TTL ? AND TIMESTAMP %d'
             % (self._table('mailbox', site), schema.MESSAGE_TIMESTAMP),
             (*self._box(box), message.id, message.suspect, message.body,
-             _ttl(ttl)))
+             times.ttl(ttl)))
 
     def mailbox_claim(self, box: base.Box, owner: str, ttl: float) -> bool:
         return self.cql.run_if(
             [('UPDATE %s USING TTL ? SET owner = ? WHERE '
               % self._table('mailbox') + _BOX + ' IF owner = null',
-              (_ttl(ttl), owner, *self._box(box)))],
+              (times.ttl(ttl), owner, *self._box(box)))],
             lambda row: row is not None and row[0] == owner,
             ('SELECT owner FROM %s WHERE ' % self._table('mailbox') + _BOX
              + ' LIMIT 1', self._box(box)))
@@ -339,7 +310,7 @@ class CassandraMatchmaker(base.Matchmaker):
     def mailbox_fetch(self, box: base.Box, limit: int, after: str = '',
                       site: str | None = None) -> list[base.StoredMessage]:
         return [base.StoredMessage(key, body or b'', suspect or '',
-                                   _seconds(stored))
+                                   times.seconds(stored))
                 for key, body, suspect, stored in self.cql.run(
                     'SELECT id, body, suspect, stored FROM %s WHERE '
                     % self._table('mailbox', site) + _BOX
@@ -399,14 +370,15 @@ class CassandraMatchmaker(base.Matchmaker):
              '(?, ?, ?, ?, ?, now(), ?, ?, ?, ?) USING TTL ?'
              % self._table('log_entries'),
              (*self._log(log), stripe, bucket, entry.id, entry.count,
-              entry.pool, entry.body, _ttl(ttl))),
+              entry.pool, entry.body, times.ttl(ttl))),
             ('INSERT INTO %s (namespace, exchange, topic, bucket, stripe, '
              'at) VALUES (?, ?, ?, ?, ?, now()) USING TTL ?'
              % self._table('log_heads'),
-             (*self._log(log), bucket, stripe, _ttl(ttl)))], repeat=False)
+             (*self._log(log), bucket, stripe, times.ttl(ttl)))],
+            repeat=False)
 
     def log_heads(self, log: base.Log, since: int) -> list[base.LogHead]:
-        return [base.LogHead(bucket, stripe, at.hex, _micros(at))
+        return [base.LogHead(bucket, stripe, at.hex, times.micros(at))
                 for bucket, stripe, at in self.cql.run(
                     'SELECT bucket, stripe, at FROM %s WHERE '
                     % self._table('log_heads') + _LOG + ' AND bucket >= ?',
@@ -414,12 +386,12 @@ class CassandraMatchmaker(base.Matchmaker):
 
     def log_read(self, log: base.Log, stripe: int, bucket: int, since: int,
                  limit: int) -> list[base.LogEntry]:
-        return [base.LogEntry(key, body or b'', count, pool, _micros(at))
+        return [base.LogEntry(key, body or b'', count, pool, times.micros(at))
                 for key, body, count, pool, at in self.cql.run(
                     'SELECT id, body, count, pool, position FROM %s WHERE '
                     % self._table('log_entries') + _LOG + ' AND stripe = ? '
                     'AND bucket = ? AND position >= ? LIMIT ?',
-                    (*self._log(log), stripe, bucket, _least_uuid(since),
+                    (*self._log(log), stripe, bucket, times.least_uuid(since),
                      limit))]
 
     def pool_add(self, log: base.Log, pool: str, start: int) -> int:
@@ -470,7 +442,7 @@ class CassandraMatchmaker(base.Matchmaker):
         if not self.cql.run_if(
                 [('UPDATE %s USING TTL ? SET owner = ? WHERE '
                   % self._table('leases') + _LOG + ' AND pool = ? AND '
-                  'stripe = ? IF owner = null', (_ttl(ttl), owner, *key))],
+                  'stripe = ? IF owner = null', (times.ttl(ttl), owner, *key))],
                 lambda row: row is not None and row[0] == owner, read):
             return None
         rows = self.cql.run(*read)
@@ -492,7 +464,7 @@ class CassandraMatchmaker(base.Matchmaker):
         # Two statements, for the state must outlive the TTL.
         return self.cql.run_if(
             [('UPDATE %s USING TTL ? SET owner = ? WHERE ' % table + where
-              + ' IF owner = ?', (_ttl(ttl), owner, *key, owner)),
+              + ' IF owner = ?', (times.ttl(ttl), owner, *key, owner)),
              ('UPDATE %s SET state = ? WHERE ' % table + where,
               (state, *key))],
             lambda row: row is not None and tuple(row) == (owner, state),

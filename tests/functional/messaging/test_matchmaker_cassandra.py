@@ -100,7 +100,7 @@ class CassandraTest(matchmaker_api.MatchmakerTests, testtools.TestCase):
             **settings))
 
     def expire(self, seconds):
-        time.sleep(seconds + 1.1)
+        time.sleep(seconds + 1.3)
 
     def test_least_uuid_sorts_first(self):
         self.mm.log_append(matchmaker_api.LOG, 0, base.LogEntry('e', b''),

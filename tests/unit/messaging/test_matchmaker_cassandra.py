@@ -22,6 +22,7 @@ from luc_drivers.messaging.matchmaker import base
 from luc_drivers.messaging.matchmaker import cassandra
 from luc_drivers.messaging.matchmaker import cassandra_schema as schema
 from luc_drivers.messaging.matchmaker import cassandra_session
+from luc_drivers.messaging.matchmaker import cassandra_time
 
 
 class FakeSession:
@@ -170,11 +171,12 @@ class SchemaTest(testtools.TestCase):
                        if '.mailbox ' in s)
         self.assertIn('gc_grace_seconds = 103600', mailbox)
 
-    def test_ttl_is_never_for_ever(self):
-        self.assertEqual(1, cassandra._ttl(0.2))
-        self.assertEqual(36, cassandra._ttl(35.1))
+    def test_ttl_is_never_shorter_and_never_for_ever(self):
+        self.assertEqual(2, cassandra_time.ttl(0.0))
+        self.assertEqual(2, cassandra_time.ttl(0.2))
+        self.assertEqual(37, cassandra_time.ttl(35.1))
 
     def test_least_uuid(self):
-        least = cassandra._least_uuid(1_000_000)
-        self.assertEqual(1_000_000, cassandra._micros(least))
+        least = cassandra_time.least_uuid(1_000_000)
+        self.assertEqual(1_000_000, cassandra_time.micros(least))
         self.assertEqual(1, least.version)
