@@ -442,7 +442,8 @@ class CassandraMatchmaker(base.Matchmaker):
         if not self.cql.run_if(
                 [('UPDATE %s USING TTL ? SET owner = ? WHERE '
                   % self._table('leases') + _LOG + ' AND pool = ? AND '
-                  'stripe = ? IF owner = null', (times.ttl(ttl), owner, *key))],
+                  'stripe = ? IF owner = null',
+                  (times.ttl(ttl), owner, *key))],
                 lambda row: row is not None and row[0] == owner, read):
             return None
         rows = self.cql.run(*read)
