@@ -117,11 +117,6 @@ network_opts = [
     cfg.FloatOpt(
         'reconnect_interval_max', default=5.0, min=0.01,
         help='Seconds between attempts at most (they back off, jittered).'),
-    cfg.FloatOpt(
-        'first_contact_jitter', default=0.0, min=0.0,
-        help='First messages to peers that were lost are spread over this '
-             'many seconds. Set 5 where hundreds of peers may come back at '
-             'once.'),
     cfg.IntOpt(
         'max_peers', default=2000, min=10,
         help='Connections that one process keeps open; beyond it the one '
@@ -178,10 +173,6 @@ delivery_opts = [
         'stop_timeout', default=2.0, min=0.0,
         help='Seconds that a stopping process waits for its last replies to '
              'be acknowledged.'),
-    cfg.IntOpt(
-        'fanout_relays', default=2, min=1,
-        help='Processes of a remote site that are tried as relay of a '
-             'fanout before it is sent there directly.'),
     cfg.FloatOpt(
         'switch_interval', default=0.0, min=0.0, max=0.005,
         help='Python\'s thread switch interval in seconds, for processes '
@@ -248,15 +239,8 @@ security_opts = [
         help='Seconds between looks for changes of the allowed keys.'),
 ]
 
-metrics_opts = [
-    cfg.StrOpt(
-        'metrics_path',
-        help='Folder in which each process writes its counters for '
-             'Prometheus\' textfile collector. Unset: none are written.'),
-]
-
 all_opts = [*registry_opts, *network_opts, *delivery_opts, *storage_opts,
-            *security_opts, *metrics_opts]
+            *security_opts]
 
 
 class SettingsError(ValueError):
