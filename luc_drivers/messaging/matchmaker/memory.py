@@ -28,13 +28,26 @@ import typing as ty
 from luc_drivers.messaging.matchmaker import base
 
 
+#: Messages of a mailbox that are remembered after they were taken.
+REMEMBERED = 10000
+
+
 @dataclasses.dataclass
 class _Mailbox:
     messages: dict[str, tuple[float, base.StoredMessage]] = (
         dataclasses.field(default_factory=dict))
-    taken: set[str] = dataclasses.field(default_factory=set)
+    # In the order in which they were taken; the oldest are forgotten.
+    taken: dict[str, None] = dataclasses.field(default_factory=dict)
     owner: str = ''
     until: float = 0.0
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Forget messages, but not that they were here."""
+        for key in ids:
+            self.messages.pop(key, None)
+            self.taken[key] = None
+        while len(self.taken) > REMEMBERED:
+            del self.taken[next(iter(self.taken))]
 
 
 @dataclasses.dataclass
@@ -242,9 +255,7 @@ class MemoryMatchmaker(base.Matchmaker):
             mailbox = self._site().mailboxes.setdefault(box, _Mailbox())
             if mailbox.owner != owner or mailbox.until <= now:
                 return False
-            for key in ids:
-                mailbox.messages.pop(key, None)
-            mailbox.taken.update(ids)
+            mailbox.remove(ids)
             return True
 
     def mailbox_depth(self, box: base.Box, limit: int = 10000,
@@ -258,8 +269,8 @@ class MemoryMatchmaker(base.Matchmaker):
             mailbox = self._site(site).mailboxes.get(box, _Mailbox())
             gone = [key for key in (list(mailbox.messages)
                                     if ids is None else ids)
-                    if mailbox.messages.pop(key, None)]
-            mailbox.taken.update(gone)
+                    if key in mailbox.messages]
+            mailbox.remove(gone)
             return len(gone)
 
     def mailboxes(self, site: str | None = None) -> list[base.Box]:
