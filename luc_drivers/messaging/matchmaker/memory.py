@@ -27,7 +27,6 @@ import typing as ty
 
 from luc_drivers.messaging.matchmaker import base
 
-
 #: Messages of a mailbox that are remembered after they were taken.
 REMEMBERED = 10000
 
