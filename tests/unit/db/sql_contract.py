@@ -440,7 +440,9 @@ class SqlTests:
             'second', fresh='1', private=self.private, **self.options())
         self.addCleanup(other.close)
         other.executescript(text)
-        self.assertEqual(text, '\n'.join(other.iterdump()))
+        self.assertEqual(
+            text.removeprefix('PRAGMA foreign_keys=OFF;\n'),
+            '\n'.join(other.iterdump()))
         self.assertIn("'ua'", text)
 
     def test_functions_of_the_connection(self):

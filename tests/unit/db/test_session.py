@@ -92,6 +92,8 @@ class SessionTestCase(testtools.TestCase):
 
     def test_a_loaded_parent_is_not_looked_up(self):
         self.rows("INSERT INTO p VALUES (1, 'u', 5)")
+        # claims a block of ids
+        self.rows('INSERT INTO k (pid) VALUES (1)')
         one = self.open()
         self.rows('BEGIN', (), one)
         self.rows('SELECT * FROM p WHERE id = 1', (), one)
