@@ -63,9 +63,12 @@ class SessionTestCase(testtools.TestCase):
         return left
 
     def requests(self, sql, parameters=(), one=None):
-        before = self.database.store.requests
+        # what others are still about is not counted
+        self.database.background.flush(5)
+        here = self.database.store.here
+        before = here.requests
         self.rows(sql, parameters, one)
-        return self.database.store.requests - before
+        return here.requests - before
 
     # --- what is fetched
 
