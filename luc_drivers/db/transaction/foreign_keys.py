@@ -31,6 +31,7 @@ from luc_drivers.db.catalog.schema import Affinity
 from luc_drivers.db.catalog.schema import ForeignKey
 from luc_drivers.db.catalog.schema import Table
 from luc_drivers.db.planner.plan import BoundAccess
+from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.transaction import references
 
 if TYPE_CHECKING:
@@ -134,16 +135,32 @@ def require(transaction: 'Transaction', wanted: Iterable[Need]) -> None:
 class _Departure:
     """A key value that no parent row has any more."""
 
+    parent: Table
     child: Table
     key: ForeignKey
     values: Key
-    #: the parent's new values, if it was updated
+    parent_values: Key
+    #: the parent's new values; None: deleted, or a NULL among them
     new: Key | None
+    updated: bool
     action: str
+
+    @property
+    def where(self) -> str:
+        """SQL that finds the children: the parent's collation counts."""
+        return ' AND '.join(
+            f'{sqltext.quote(c)} = ? COLLATE '
+            + self.parent.column(p).collation
+            for c, p in zip(self.key.columns, self.key.parent_columns))
 
     @property
     def access(self) -> BoundAccess:
         """How to fetch the children."""
+        if any(self.parent.column(p).collation !=
+               self.child.column(c).collation for c, p in zip(
+                   self.key.columns, self.key.parent_columns)):
+            # no key of the child's says what the parent takes for equal
+            return BoundAccess(self.child, Path.SCAN, [])
         return references.access(self.child, self.key.columns, self.values)
 
 
@@ -156,17 +173,20 @@ def _departures(transaction: 'Transaction', steps: Iterable['Step']
             values = _key(step.table, key.parent_columns, step.before)
             if values is None:
                 continue
-            new = _key(step.table, key.parent_columns, step.after)
+            updated = step.after or step.moved
+            new = _key(step.table, key.parent_columns, updated)
             if new is not None and values == new:
                 continue
             child = transaction.schema.table(name)
-            if child is None or _there(transaction, Need(
-                    step.table, key.parent_columns, values)):
+            if child is None or (updated is not None and _there(
+                    transaction, Need(
+                        step.table, key.parent_columns, values))):
                 continue
-            action = key.on_delete if step.after is None else key.on_update
+            action = key.on_delete if updated is None else key.on_update
             yield _Departure(
-                child, key, _converted(child, key.columns, values), new,
-                action.upper())
+                step.table, child, key,
+                _converted(child, key.columns, values), values, new,
+                updated is not None, action.upper())
 
 
 def follow(transaction: 'Transaction', steps: list['Step']) -> None:
@@ -197,14 +217,18 @@ def follow(transaction: 'Transaction', steps: list['Step']) -> None:
         transaction.fetch([n.access() for n in wanted])
         require(transaction, wanted)
     for departure in left:
-        if _children(transaction, departure):
+        # REPLACE may have put the key back
+        if _children(transaction, departure) and not _there(
+                transaction, Need(departure.parent,
+                                  departure.key.parent_columns,
+                                  departure.parent_values)):
             raise failed()
 
 
 def _children(transaction: 'Transaction', departure: _Departure) -> bool:
     return bool(transaction.workspace.query(
         f'SELECT 1 FROM {sqltext.quote(departure.child.name)} '
-        f'WHERE {_where(departure.key.columns)} LIMIT 1', departure.values))
+        f'WHERE {departure.where} LIMIT 1', departure.values))
 
 
 def _act(transaction: 'Transaction', departure: _Departure
@@ -212,14 +236,16 @@ def _act(transaction: 'Transaction', departure: _Departure
     """Carry out a key's action; None if it has none."""
     table = sqltext.quote(departure.child.name)
     columns = departure.key.columns
-    where = _where(columns)
-    if departure.action == 'CASCADE' and departure.new is None:
+    where = departure.where
+    if departure.action == 'CASCADE' and not departure.updated:
         return transaction.write(
             departure.child,
             f'DELETE FROM {table} WHERE {where}', departure.values)
-    if departure.action == 'CASCADE':
+    if departure.action == 'CASCADE' and departure.new is not None:
         values: list[str] = ['?'] * len(columns)
-        given = departure.new or ()
+        given = departure.new
+    elif departure.action == 'CASCADE':
+        values, given = ['NULL'] * len(columns), ()
     elif departure.action == 'SET NULL':
         values, given = ['NULL'] * len(columns), ()
     elif departure.action == 'SET DEFAULT':

@@ -53,12 +53,14 @@ class Step:
     """A row that a statement wrote, before and after it.
 
     :ivar before: {column number: value}; None if there was no such row.
+    :ivar moved: an UPDATE gave the row another rowid: its values there.
     """
 
     table: Table
     touch: Touch
     before: dict[int, Any] | None
     after: dict[int, Any] | None
+    moved: dict[int, Any] | None = None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -435,7 +437,21 @@ class Transaction:
                 self._before(t) is None for t in touches)
         if silent and target:
             touches += self._vanished(target, touches)
-        return self._record(touches)
+        steps = self._record(touches)
+        if plan.replaces and plan.kind is Kind.INSERT:
+            # the row in place was deleted, with what follows from that
+            return [part for s in steps for part in (
+                (dataclasses.replace(s, after=None),
+                 dataclasses.replace(s, before=None))
+                if s.before is not None and s.after is not None else (s,))]
+        if silent and plan.kind is Kind.UPDATE:
+            gone = [s for s in steps if s.after is None]
+            came = [s for s in steps if s.before is None]
+            if len(gone) == len(came):
+                # SQLite moves them in this order
+                for old, new in zip(gone, came):
+                    old.moved = new.after
+        return steps
 
     def _vanished(self, name: str, touches: Iterable[Touch]) -> list[Touch]:
         """Return rows that are gone without having been reported."""
