@@ -27,6 +27,7 @@ from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import os
+import socket
 import threading
 import time
 from typing import Any
@@ -43,10 +44,6 @@ WINDOW = 128
 _DDL_TIMEOUT = 60.0
 #: seconds between attempts while no node is connected
 _PAUSE = 0.2
-
-
-#: a parameter that leaves its column as it is
-UNSET: Any = object()
 
 
 class Error(Exception):
@@ -264,6 +261,9 @@ class Session:
                 # v4: frames without a checksum in Python; v5 offers nothing
                 # that we need
                 protocol_version=4, compression=False,
+                # the driver writes in pieces of 4 KiB; Nagle's algorithm
+                # would hold the second one back for 40 ms
+                sockopts=[(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)],
                 connect_timeout=each, control_connection_timeout=each,
                 reconnection_policy=policies.ExponentialReconnectionPolicy(
                     # for ever: the driver's default ends after 64 attempts
@@ -529,12 +529,6 @@ def not_begun(error: Error) -> bool:
         return error.level in (ConsistencyLevel.SERIAL,
                                ConsistencyLevel.LOCAL_SERIAL)
     return isinstance(error, Unavailable | Refused)
-
-
-def _unset(values: Sequence[Any]) -> Sequence[Any]:
-    """Replace our UNSET by the driver's."""
-    from cassandra import query
-    return [query.UNSET_VALUE if v is UNSET else v for v in values]
 
 
 def _causes(exc: Any) -> list[Exception]:
