@@ -28,6 +28,7 @@ from collections.abc import Sequence
 import dataclasses
 import os
 import socket
+import struct
 import threading
 import time
 from typing import Any
@@ -44,6 +45,8 @@ WINDOW = 128
 _DDL_TIMEOUT = 60.0
 #: seconds between attempts while no node is connected
 _PAUSE = 0.2
+#: what the driver raises for parameters of wrong number or type
+_BUGS = (TypeError, ValueError, KeyError, AttributeError, struct.error)
 
 
 class Error(Exception):
@@ -193,10 +196,10 @@ class Session:
         :raises Unavailable: not within connect_timeout, wrong password, no
             such site: the message says which setting to look at.
         """
+        if self._pid != os.getpid():
+            raise RuntimeError('a session of another process was used; get '
+                               'one from cql.session()')
         if self._session is None:
-            if self._pid != os.getpid():
-                raise RuntimeError('a session of another process was used; '
-                                   'get one from cql.session()')
             with self._connecting:
                 if self._closed:
                     raise Unavailable('the session was closed')
@@ -470,6 +473,7 @@ class Session:
         """Say what a driver's exception means for the request."""
         import cassandra
         from cassandra import cluster
+        from cassandra import protocol
         settings = self.settings
         where = f'Cassandra at {settings.where}: '
         if isinstance(exc, cluster.NoHostAvailable):
@@ -488,13 +492,14 @@ class Session:
             # with the other one its commit is under way
             return _TooFew(text, level)
         if isinstance(exc, cassandra.AuthenticationFailed |
-                      cassandra.RequestValidationException):
+                      cassandra.RequestValidationException |
+                      protocol.RequestValidationException):
             return Refused(where + str(exc))
         if isinstance(exc, cassandra.OperationTimedOut):
             return Unknown(f'{where}no answer for {settings.request_timeout:g}'
                            ' s ([cassandra] request_timeout)')
-        if isinstance(exc, TypeError | ValueError | KeyError):
-            raise exc  # wrong parameters: a bug of the caller
+        if isinstance(exc, _BUGS):
+            raise exc
         return Unknown(f'{where}{type(exc).__name__}: {exc}')
 
 
