@@ -130,10 +130,15 @@ class Session:
         if implicit and not self._open and (
                 plan.kind in _WRITES or plan.lock):
             self._begin()
+        here = self.database.store.here
+        rounds, requests = here.rounds, here.requests
         if self._open:
             outcome = self._inside(entry)
         else:
             outcome = self._alone(entry)
+        if LOG.isEnabledFor(logging.DEBUG):
+            LOG.debug('%d rounds, %d requests: %s', here.rounds - rounds,
+                      here.requests - requests, entry.sql)
         if outcome.changes > 0 and plan.kind in _WRITES:
             self.total_changes += outcome.changes
         return outcome

@@ -378,7 +378,9 @@ class Transaction:
                     # OR ROLLBACK
                     raise
                 self._undo_statement(mark)
-                raise
+                if not self._upsert_needs_all(plan):
+                    raise
+                continue
             except BaseException:
                 if workspace.db.in_transaction:
                     self._undo_statement(mark)
@@ -386,6 +388,24 @@ class Transaction:
             self._undo_statement(mark)
             for table, rows in clash:
                 self.load(table, rows)
+
+    def _upsert_needs_all(self, plan: Plan) -> bool:
+        """Load the whole target of an upsert that failed.
+
+        A row that is not loaded may match the conflict target, which SQLite
+        looks at before other keys; the failed statement does not tell the
+        values to look for.
+
+        :returns: False if there is nothing to load.
+        """
+        if not plan.conflict or plan.replaces or plan.target is None:
+            return False
+        table = self.schema.tables[plan.target.lower()]
+        access = self.unfetched(BoundAccess(table, Path.SCAN, []))
+        if access is None:
+            return False
+        self.fetch([access])
+        return True
 
     def _undo_statement(self, mark: Mark) -> None:
         self.undo(mark)
