@@ -50,8 +50,8 @@ class Services:
 
     def __init__(self, database: 'Database') -> None:
         self._database = weakref.ref(database)
-        self.reader = database.reader
-        self.committer = database.committer
+        self.reader: Any = database.reader
+        self.committer: Any = database.committer
 
     def query(self, sql: str, parameters: Sequence[Any] = ()
               ) -> list[tuple[Any, ...]]:

@@ -101,7 +101,7 @@ class Functions:
         #: ids and creation numbers given in this transaction
         self.drawn: set[tuple[str, int]] = set()
         self.user: dict[tuple[str, int], Callable[..., Any]] = {}
-        make = db.create_scalar_function
+        make: Callable[..., None] = db.create_scalar_function
         make('luc_next', self._next, 1)
         make('luc_rowid', self._rowid, 0)
         make('random', self._random, 0)
@@ -160,8 +160,7 @@ class Functions:
         if self._plain is None:
             self._plain = apsw.Connection(':memory:')
         marks = ', '.join('?' * len(values))
-        return self._plain.execute(
-            f'SELECT {name}({marks})', values).fetchone()[0]
+        return self._plain.execute(f'SELECT {name}({marks})', values).get
 
     # --- a connection's own functions
 

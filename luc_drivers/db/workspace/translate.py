@@ -45,10 +45,10 @@ def translate(error: apsw.Error) -> errors.Error:
     translated = kind(text)
     code = getattr(error, 'extendedresult', None)
     if code is not None:
+        name = apsw.mapping_extended_result_codes.get(
+            code, apsw.mapping_result_codes.get(code & 0xFF))
         translated.sqlite_errorcode = code  # type: ignore[attr-defined]
-        translated.sqlite_errorname = apsw.mapping_extended_result_codes.get(
-            code, apsw.mapping_result_codes.get(code & 0xFF)
-        )  # type: ignore[attr-defined]
+        translated.sqlite_errorname = name  # type: ignore[attr-defined]
     return translated
 
 
