@@ -51,8 +51,8 @@ venv=${LUC_TEST_VENV:-.venv}
 stamp=$venv/.luc-requirements
 wanted=$(cat requirements.txt test-requirements.txt setup.cfg tools/style.txt \
     | sha256sum)
-if [ ! -x "$venv/bin/python" ] || [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]
-then
+made=$(cat "$stamp" 2>/dev/null || true)
+if [ ! -x "$venv/bin/python" ] || [ "$made" != "$wanted" ]; then
     say "making the virtual environment $venv"
     python3 -m venv "$venv" || die "python3 -m venv $venv failed"
     "$venv/bin/pip" install -q --disable-pip-version-check \

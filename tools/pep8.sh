@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Style and type checks: what `tox -e pep8` runs.
+# Style checks: what `tox -e pep8` runs.
 set -eu
 cd "$(dirname "$0")/.."
 ruff check .
@@ -8,4 +8,3 @@ mapfile -t scripts < <(git ls-files '*.sh' run_tests.sh .ci/run \
     'devstack/settings' 'devstack/lib/*' 'devstack/plugin.sh' | sort -u)
 bashate -iE006 -eE005,E042 "${scripts[@]}"
 shellcheck -s bash -S error "${scripts[@]}"
-mypy

@@ -90,8 +90,6 @@ class Agent:
         if kind == peers.LOG_LINE:
             level, text, arguments = details
             LOG.log(level, text, *arguments)
-        elif kind == 'lookup':
-            node.routing.refresh(details[0])
         elif kind == peers.PROBE:
             self._start_probe(details[0])
         elif kind == peers.DEAD:

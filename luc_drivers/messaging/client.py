@@ -49,6 +49,8 @@ _BUSY_MAX = 0.5
 #: seconds in which a cast with retry=0 must be somewhere
 _NO_RETRY_PATIENCE = 0.8
 _STORE_RETRY_MAX = 2.0
+#: the least that a store gets to answer in with retry=0
+_STORE_PATIENCE = 0.15
 
 
 class Turns:
@@ -90,9 +92,14 @@ class Request:
         self._busy_wait = _BUSY_FIRST
         self._absent_wait = _ABSENT_FIRST
 
-    def candidate(self) -> routing.Candidate | None:
-        """The listener to try next; None if there is none now."""
-        candidates = self.node.routing.live(self.key, self._absent_wait)
+    def candidate(self, end: float) -> routing.Candidate | None:
+        """The listener to try next; None if there is none now.
+
+        :param end: time.monotonic() after which nothing is waited for.
+        """
+        candidates = self.node.routing.live(
+            self.key, self._absent_wait,
+            None if end == float('inf') else end - time.monotonic())
         if not candidates:
             return None
         if self._refused:
@@ -155,14 +162,25 @@ class Request:
         time.sleep(max(0.0, min(wait * random.uniform(0.8, 1.0),
                                 remaining)))
 
-    def undeliverable(self) -> bool:
-        """Has nobody ever listened there?"""
+    def undeliverable(self, end: float) -> bool:
+        """Is it certain that nobody ever listened there?"""
+        job = self.node.workers.submit(self.known)
+        if not job.wait(max(0.0, min(end - time.monotonic(), 1e6))):
+            return False
         try:
-            known = self.node.matchmaker.known(*self.key[:3])
+            return not job.result()
         except base.MatchmakerUnavailable:
             return False
-        return (self.key.server not in known if self.key.server
-                else not known)
+
+    def known(self) -> bool:
+        """Has anybody ever listened there?
+
+        Straight from the store: a cached answer may be from before the
+        server came.
+        """
+        servers = self.node.matchmaker.known(*self.key[:3])
+        return (self.key.server in servers if self.key.server
+                else bool(servers))
 
 
 def call(node: Any, turns: Turns, key: routing.Key, body: bytes,
@@ -184,9 +202,9 @@ def call(node: Any, turns: Turns, key: routing.Key, body: bytes,
     request = Request(node, turns, key, body, 0)
     first = True
     while True:
-        candidate = request.candidate()
+        candidate = request.candidate(end)
         if candidate is None:
-            if first and at_least_once and request.undeliverable():
+            if first and at_least_once and request.undeliverable(end):
                 _undeliverable(key)
             first = False
             remaining = end - time.monotonic()
@@ -269,7 +287,7 @@ def cast(node: Any, turns: Turns, key: routing.Key, body: bytes,
     end = time.monotonic() + patience
     stored = _Stored(request)
     while True:
-        candidate = request.candidate()
+        candidate = request.candidate(end)
         remaining = end - time.monotonic()
         if candidate is None:
             if not request._refused or remaining <= 0:
@@ -287,7 +305,15 @@ def cast(node: Any, turns: Turns, key: routing.Key, body: bytes,
         if event[0] == wire.ACK:
             return
         request.not_there(candidate, event)
-    stored.put(retry, at_least_once)
+    if retry != 0:
+        stored.put(retry, at_least_once)
+        return
+    job = node.workers.submit(stored.put, retry, at_least_once)
+    if not job.wait(max(_STORE_PATIENCE, end - time.monotonic())):
+        raise oslo_messaging.MessageDeliveryFailure(
+            'No server on %s took the message, and its mailbox does not '
+            'answer' % _where(key))
+    job.result()
 
 
 class _Stored:
@@ -327,7 +353,7 @@ class _Stored:
         request = self.request
         key = request.key
         node = request.node
-        if self.suspect is None and not self._known():
+        if self.suspect is None and not request.known():
             if at_least_once:
                 _undeliverable(key)
             LOG.warning('Dropped a message: nobody has ever listened on %s '
@@ -353,12 +379,3 @@ class _Stored:
             if not suspect or route.endpoint.instance == suspect:
                 node.io.push(node.io.poke, route.endpoint,
                              wire.address(*key))
-
-    def _known(self) -> bool:
-        node = self.request.node
-        key = self.request.key
-        # Straight from the store: a cached answer may be from before the
-        # server came.
-        known = node.matchmaker.known(*key[:3])
-        return key.server in known if key.server else bool(known)
-

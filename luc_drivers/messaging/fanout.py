@@ -22,6 +22,8 @@ from luc_drivers.messaging import wire
 
 #: seconds that the caller waits for listeners to acknowledge
 _WAIT = 1.0
+#: seconds that it waits for the registry
+_LOOKUP_WAIT = 5.0
 #: seconds for which a listener that can't be reached is tried
 _WINDOW = 60.0
 
@@ -32,7 +34,7 @@ def send(node: Any, key: routing.Key, body: bytes) -> None:
     Returns when those that can be reached have it; the others get it if they
     come back within a minute.
     """
-    candidates = node.routing.present(key)
+    candidates = node.routing.present(key, _LOOKUP_WAIT)
     slot = waiting.slot()
     io = node.io
     now = time.monotonic()

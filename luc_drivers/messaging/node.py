@@ -41,6 +41,7 @@ from luc_drivers.messaging import registrar
 from luc_drivers.messaging import routing
 from luc_drivers.messaging import waiting
 from luc_drivers.messaging import wire
+from luc_drivers.messaging import workers
 from luc_drivers.messaging.matchmaker import base
 
 LOG = logging.getLogger(__name__)
@@ -48,6 +49,8 @@ LOG = logging.getLogger(__name__)
 #: seconds that a process which ends waits for its last frames to leave
 _EXIT_FLUSH = 1.0
 _BIND_TIMEOUT = 5.0
+#: threads of a node that ask the store
+_STORE_THREADS = 4
 
 
 class BindError(Exception):
@@ -77,8 +80,9 @@ class Node:
         self.io = ioloop.IoLoop(settings, self.instance,
                                 registrar.boot_id(), self.security,
                                 self.agent.slot)
+        self.workers = workers.Workers(_STORE_THREADS, 'luc-bus-store')
         self.routing = routing.Routing(self.matchmaker, settings,
-                                       self.agent.slot, check)
+                                       self.workers, check)
         self.addresses: tuple[str, ...] = ()
         self.bound = False
         self.listening_fd: int | None = None

@@ -13,9 +13,10 @@
 """Target and registry in, listeners to send to out.
 
 Look-ups are cached: a call to a known peer touches no store. An answer that
-is older than ``[bus]lookup_cache`` is still used while the agent fetches a
-new one; the answer that nobody is there is renewed by the caller, one at a
-time. While the store is down, what was known stays valid (rule D4).
+is older than ``[bus]lookup_cache`` is still used while a new one is fetched;
+for a first one, or one in place of an empty one, the caller waits, but no
+longer than its own time-out. While the store is down, what was known stays
+valid (rule D4).
 """
 
 import logging
@@ -25,6 +26,7 @@ from typing import Any
 from typing import NamedTuple
 
 from luc_drivers.messaging import wire
+from luc_drivers.messaging import workers
 from luc_drivers.messaging.matchmaker import base
 
 LOG = logging.getLogger(__name__)
@@ -59,14 +61,13 @@ class Candidate(NamedTuple):
 
 
 class _Entry:
-    __slots__ = ('live', 'present', 'fetched', 'refreshing', 'used')
+    __slots__ = ('live', 'present', 'fetched', 'used')
 
     def __init__(self) -> None:
         self.live: list[Candidate] = []
         #: the draining ones as well
         self.present: list[Candidate] = []
         self.fetched = 0.0
-        self.refreshing = False
         self.used = 0.0
 
 
@@ -74,16 +75,17 @@ class Routing:
     """The cache of one node."""
 
     def __init__(self, matchmaker: base.Matchmaker, settings: Any,
-                 agent: Any, check: Any = None) -> None:
+                 helpers: workers.Workers, check: Any = None) -> None:
         """A cache.
 
-        :param agent: slot of the thread that refreshes.
+        :param helpers: threads that ask the store.
         :param check: raises MatchmakerError for endpoints that can't be
             trusted.
         """
         self.matchmaker = matchmaker
         self.settings = settings
-        self._agent = agent
+        self._workers = helpers
+        self._flights: dict[Key, workers.Job] = {}
         self._check = check
         self._mistrusted: dict[str, None] = {}
         self._entries: dict[Key, _Entry] = {}
@@ -95,18 +97,23 @@ class Routing:
 
     # -- asking -----------------------------------------------------------
 
-    def live(self, key: Key, renew: float | None = None) -> list[Candidate]:
+    def live(self, key: Key, renew: float | None = None,
+             wait: float | None = None) -> list[Candidate]:
         """The listeners that take messages now, in a stable order.
 
         :param renew: with an empty answer, one older than this is fetched
             again; None is ``[bus]negative_cache``.
+        :param wait: seconds to wait for the store at most; after that, the
+            answer is what is known.
         """
-        entry = self._entry(key, renew)
-        return self._usable(entry.live)
+        entry = self._entry(key, renew, wait)
+        return self._usable(entry.live) if entry else []
 
-    def present(self, key: Key) -> list[Candidate]:
+    def present(self, key: Key, wait: float | None = None
+                ) -> list[Candidate]:
         """The same with those that still empty their mailboxes."""
-        return self._usable(self._entry(key, None).present)
+        entry = self._entry(key, None, wait)
+        return self._usable(entry.present) if entry else []
 
     def _usable(self, candidates: list[Candidate]) -> list[Candidate]:
         if not self._dead and not self._left:
@@ -115,30 +122,41 @@ class Routing:
                 if c.endpoint.instance not in self._dead and
                 (c.endpoint.instance, c.listener) not in self._left]
 
-    def _entry(self, key: Key, renew: float | None) -> _Entry:
+    def _entry(self, key: Key, renew: float | None,
+               wait: float | None) -> _Entry | None:
         now = time.monotonic()
         entry = self._entries.get(key)
-        if entry is None:
-            entry = self._fetch(key, now, 0.0)
-        elif not self._usable(entry.live):
+        if entry is not None:
+            entry.used = now
+            age = now - entry.fetched
+            if self._usable(entry.live):
+                if age > self.settings.lookup_cache:
+                    self._fetch(key)
+                return entry
             if renew is None:
                 renew = self.settings.negative_cache
-            if now - entry.fetched > renew:
-                entry = self._fetch(key, now, renew)
-        elif (now - entry.fetched > self.settings.lookup_cache and
-                not entry.refreshing):
-            entry.refreshing = True
-            self._agent.put(('lookup', key))
-        entry.used = now
-        return entry
+            if age <= renew:
+                return entry
+        self._fetch(key).wait(wait)
+        return self._entries.get(key)
 
-    def _fetch(self, key: Key, now: float, renew: float) -> _Entry:
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is not None and time.monotonic() - entry.fetched <= renew:
-                return entry  # another caller did it meanwhile
+    def _fetch(self, key: Key) -> workers.Job:
+        """Have it looked up; callers that ask for the same share one job."""
+        job = self._flights.get(key)
+        if job is None:
+            with self._lock:
+                job = self._flights.get(key)
+                if job is None:
+                    job = self._workers.submit(self._fly, key)
+                    self._flights[key] = job
+        return job
+
+    def _fly(self, key: Key) -> None:
+        try:
             self.refresh(key)
-            return self._entries[key]
+        finally:
+            with self._lock:
+                self._flights.pop(key, None)
 
     # -- fetching ---------------------------------------------------------
 
@@ -161,7 +179,6 @@ class Routing:
             entry.present = [c for c, _live in routes]
             entry.live = [c for c, live in routes if live]
         entry.fetched = time.monotonic()
-        entry.refreshing = False
         if len(self._entries) > _MAX_ENTRIES:
             self._forget_unused()
         self._entries[key] = entry

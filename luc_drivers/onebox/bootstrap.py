@@ -174,7 +174,6 @@ def write_openrc(settings: onebox_settings.Settings) -> None:
         'OS_IDENTITY_API_VERSION': '3',
         'OS_REGION_NAME': settings.region,
         'OS_COMPUTE_API_VERSION': '2.latest',
-        'OS_PLACEMENT_API_VERSION': '1.latest',
     }
     lines = [f"export {name}='{value}'" for name, value in values.items()]
     lines.append(f"case :$PATH: in *:'{settings.venv}/bin':*) ;; "

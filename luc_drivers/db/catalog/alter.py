@@ -88,7 +88,8 @@ def is_constraint(item: list[Token]) -> bool:
 
 def clauses(item: list[Token]) -> tuple[list[Token], list[Clause]]:
     """Split a column definition: (name and type, constraints)."""
-    head, found = [item[0]], []
+    head = [item[0]]
+    found: list[Clause] = []
     name: list[Token] = []
     at = 1
 

@@ -47,6 +47,8 @@ from luc_drivers.db.transaction.clock import micros
 
 LOG = logging.getLogger(__name__)
 
+#: seconds between looks at who still has a lease
+POLL = 1.0
 #: rows whose entries are written, or which are deleted, at once
 CHUNK = 100
 
@@ -121,14 +123,21 @@ def await_writers(store: Store, holder: str, seconds: float,
 
     :param holder: this process's lease, which does not count.
     :param seconds: after which every process knows the newest entry of the
-        log or has stopped writing.
+        log or has stopped writing. Who has no lease any more has stopped
+        before: leases outlast what is allowed without reading the log.
     """
     others = store.leases() - {holder}
-    if others:
-        LOG.info(
-            '%s: waiting %d s until the %d other processes that use database '
-            '%s know it', what, seconds, len(others), store.database)
-        sleep(seconds)
+    if not others:
+        return
+    LOG.info('%s: waiting up to %d s until the %d other processes that use '
+             'database %s know it', what, seconds, len(others),
+             store.database)
+    waited = 0.0
+    while others and waited < seconds:
+        sleep(POLL)
+        waited += POLL
+        # those that came since have read the log after our entry
+        others &= store.leases()
 
 
 def rows_of(store: Store, services: Services, schema: Schema,

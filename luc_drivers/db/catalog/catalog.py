@@ -27,6 +27,7 @@ import threading
 import time
 from typing import Any
 import uuid
+import weakref
 
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import backfill
@@ -119,6 +120,10 @@ class Catalog:
         at = self._monotonic()
         if not self.fresh:
             self.store.lease(self.holder, LEASE)
+            if self._read_at is None:
+                # else the next command's DDL would wait for this process
+                weakref.finalize(self, _give_back, self.store, self.holder,
+                                 os.getpid())
         self._replay(self.store.catalog_read(self._state.schema.version))
         self._read_at = at
 
@@ -209,7 +214,8 @@ class Catalog:
             self._twin.begin()
             try:
                 done = self._apply(statement, rows)
-                appended = not done.changed or self._append(done.entry)
+                appended = done.entry is None or self._append(
+                    done.entry)
             except BaseException:
                 self._twin.rollback()
                 raise
@@ -321,6 +327,7 @@ class Catalog:
                 self._twin.begin()
                 try:
                     done = make(self._state)
+                    assert done.entry is not None
                     appended = self._append(done.entry)
                 except BaseException:
                     self._twin.rollback()
@@ -334,3 +341,14 @@ class Catalog:
         raise errors.OperationalError(
             'database %s: its catalog changes all the time' %
             self.store.database)
+
+
+def _give_back(store: Store, holder: str, pid: int) -> None:
+    """Give a lease back when its process ends."""
+    if pid != os.getpid():
+        return
+    try:
+        store.lease(holder, 0)
+    except errors.StoreUnavailable as error:
+        LOG.debug('A lease of database %s ends by itself: %s',
+                  store.database, error)

@@ -295,7 +295,7 @@ def install(state: State, twin: Twin, entry: log.Entry,
     tables = {} if entry.snapshot else dict(state.schema.tables)
     places = {} if entry.snapshot else dict(state.layouts)
     texts = {} if entry.snapshot else dict(state.texts)
-    parents = set()
+    parents: set[str] = set()
     for name, layout in entry.layouts.items():
         before = tables.pop(name, None) if layout is None else tables.get(
             name)

@@ -176,18 +176,20 @@ class Twin:
 
     def indexes_of(self, table: str) -> list[tuple[str, str]]:
         """Return (name, sql) of a table's CREATE INDEX statements."""
-        return self._db.execute(
+        rows: list[Any] = self._db.execute(
             "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND"
             ' sql IS NOT NULL AND tbl_name = ? COLLATE NOCASE'
             ' ORDER BY rowid', (table,)).fetchall()
+        return rows
 
     def statements_of(self, table: str) -> tuple[
             tuple[str, str, str, str], ...]:
         """Return (type, name, table, sql) of a table and its indexes."""
-        return tuple(self._db.execute(
+        rows: list[Any] = self._db.execute(
             'SELECT type, name, tbl_name, sql FROM sqlite_master WHERE'
             ' sql IS NOT NULL AND tbl_name = ? COLLATE NOCASE'
-            " ORDER BY type = 'index', rowid", (table,)).fetchall())
+            " ORDER BY type = 'index', rowid", (table,)).fetchall()
+        return tuple(rows)
 
     def default_value(self, column: ReflectedColumn) -> Any:
         """Return what a column's default is worth, its affinity applied."""
@@ -244,8 +246,9 @@ class Twin:
     def _keys(self, quoted: str,
               collations: dict[str, str]) -> tuple[ReflectedKey, ...]:
         keys = []
-        for _, name, unique, origin, partial in self._db.execute(
-                'PRAGMA index_list(%s)' % quoted).fetchall():
+        listed: list[Any] = self._db.execute(
+            'PRAGMA index_list(%s)' % quoted).fetchall()
+        for _, name, unique, origin, partial in listed:
             columns: list[str] | None = [] if not partial else None
             for _, cid, column, _, collation, is_key in self._db.execute(
                     'PRAGMA index_xinfo(%s)' % sqltext.quote(name)):

@@ -19,6 +19,7 @@ database's profile; read by planner, workspace and transaction.
 from collections.abc import Mapping
 import dataclasses
 import enum
+from typing import Any
 
 
 class Affinity(enum.Enum):
@@ -62,7 +63,7 @@ class Column:
     default: str | None = None
     #: value that rows have which were written before the column was added
     #: (rule 26); None also where there is none
-    initial: object = None
+    initial: Any = None
     #: a generated column (stored or virtual): never stored by us
     generated: bool = False
 

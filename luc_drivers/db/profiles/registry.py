@@ -13,6 +13,7 @@
 """Which profile a database has, by its name."""
 
 import functools
+from typing import cast
 
 import stevedore
 
@@ -41,11 +42,11 @@ def find(database: str, chosen: str | None = None) -> Profile:
             raise errors.OperationalError(
                 'no profile %r (URL parameter "profile"); installed ones: %s'
                 % (chosen, ', '.join(sorted([*names, 'default']))))
-        return known[chosen].plugin
+        return cast(Profile, known[chosen].plugin)
     fits = [name for name in names if database.startswith(name)]
     if not fits:
         return default.PROFILE
-    return known[max(fits, key=len)].plugin
+    return cast(Profile, known[max(fits, key=len)].plugin)
 
 
 @functools.cache

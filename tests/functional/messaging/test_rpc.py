@@ -322,6 +322,26 @@ class RpcTest(support.TransportCase):
         self.assertEqual(1, len(logs.output))
 
 
+    def test_store_that_hangs(self):
+        """No call outlives its time-out, whatever is down."""
+        node = self.node(self.tr)
+
+        def hang(*args, **kwargs):
+            time.sleep(3)
+            raise base.MatchmakerUnavailable('hung')
+
+        for name in ('lookup', 'known', 'mailbox_put', 'mailbox_depth'):
+            original = getattr(node.matchmaker, name)
+            setattr(node.matchmaker, name, hang)
+            self.addCleanup(setattr, node.matchmaker, name, original)
+        with self.lasts(1, 1.5):
+            with self.assertRaises(oslo_messaging.MessagingTimeout):
+                self.client(self.tr, 'a', timeout=1).call({}, 'echo')
+        with self.lasts(0, 1.1):
+            with self.assertRaises(oslo_messaging.MessageDeliveryFailure):
+                self.client(self.tr, 'a', retry=0).cast({}, 'echo')
+
+
 class TurnsTest(support.TransportCase):
 
     def test_strict(self):

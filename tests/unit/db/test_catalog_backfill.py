@@ -21,6 +21,7 @@ import fixtures
 import testtools
 
 from luc_drivers.db import errors
+from luc_drivers.db.catalog import backfill
 from luc_drivers.db.catalog import catalog
 from luc_drivers.db.engine import Database
 from luc_drivers.db.store.base import StoreSettings
@@ -95,10 +96,28 @@ class TestBackfill(testtools.TestCase):
             self.two, "INSERT INTO t VALUES (7, 'v7', 1)",
             'UPDATE t SET b = 1 WHERE id = 2', 'DELETE FROM t WHERE id = 3'))
         self.one.run('CREATE INDEX ib ON t (b)')
-        self.assertEqual([catalog.STALE + catalog.COMMIT_BOUND], self.slept)
+        self.assertEqual(
+            catalog.STALE + catalog.COMMIT_BOUND, sum(self.slept))
         self.assertEqual([1, 2, 5, 7], self.ids(self.one, 'b = 1'))
         self.two.now += catalog.REFRESH
         self.assertEqual([1, 2, 5, 7], self.ids(self.two, 'b = 1'))
+
+    def test_a_process_that_ends_is_not_waited_for(self):
+        self.two.run('SELECT 1 FROM t')
+        self.meanwhile.append(self.two.catalog.close)
+        self.one.run('CREATE INDEX ib ON t (b)')
+        self.assertEqual([backfill.POLL], self.slept)
+
+    def test_a_process_that_comes_is_not_waited_for(self):
+        self.two.run('SELECT 1 FROM t')
+
+        def change():
+            self.two.catalog.close()
+            self.process().run('SELECT 1 FROM t')
+
+        self.meanwhile.append(change)
+        self.one.run('CREATE INDEX ib ON t (b)')
+        self.assertEqual([backfill.POLL], self.slept)
 
     def test_write_only_is_not_read(self):
         seen = []

@@ -42,8 +42,6 @@ SCANNED = {
     ('nova', 'compute_nodes'): 'statistics and lists of all hypervisors',
     ('nova', 'services'): 'lists of all services',
     ('nova', 'migrations'): 'lists and pages of all migrations',
-    ('nova_api', 'instance_groups'):
-        'quota by project: stock has no index for it either',
     ('keystone', 'project'): 'lists of all projects',
     ('keystone', 'project_tag'): 'with a list of projects by depth',
     ('keystone', 'project_option'): 'with a list of projects by depth',
