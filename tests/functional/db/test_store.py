@@ -12,6 +12,7 @@
 
 """The Cassandra store on a real server: the contract, and what is its own."""
 
+import multiprocessing
 import os
 import unittest
 import uuid
@@ -112,6 +113,34 @@ class KeyspaceTest(store_contract.StoreContract, unittest.TestCase):
         store.prepare(store_contract.LOCALITIES)
         self.assertEqual(requests + 1,
                          cql.session(store._cql_settings).requests)
+
+    def test_processes_create_at_once(self):
+        template = f'luctest{os.getpid()}_race_{{locality}}'
+        session = cql.session(cql.from_options(settings()))
+        self.addCleanup(session.ddl, [
+            'DROP KEYSPACE IF EXISTS ' + template.format(locality=n)
+            for n in store_contract.LOCALITIES])
+        context = multiprocessing.get_context('fork')
+        queue = context.SimpleQueue()
+
+        def child(number):
+            store = self.open('race', keyspace_template=template)
+            store.prepare(store_contract.LOCALITIES)
+            group = base.Group('at_site1', b'%d' % number)
+            outcomes = store.write([base.Batch(group, (
+                insert(RowKey(1, b'a'), txid(1)),))])
+            queue.put((outcomes, store.claim('s', 1)))
+        children = [context.Process(target=child, args=(n,))
+                    for n in range(4)]
+        for process in children:
+            process.start()
+        found = []
+        for process in children:
+            process.join(60)
+            self.assertEqual(0, process.exitcode)
+            found.append(queue.get())
+        self.assertEqual([[base.Outcome.APPLIED]] * 4, [o for o, __ in found])
+        self.assertEqual([1, 2, 3, 4], sorted(n for __, n in found))
 
     def test_many_groups_are_few_requests(self):
         groups = [self.group() for __ in range(50)]
