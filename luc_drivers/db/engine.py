@@ -40,6 +40,7 @@ from luc_drivers.db.transaction import reader
 from luc_drivers.db.transaction import replay
 from luc_drivers.db.transaction import sequences
 from luc_drivers.db.transaction import sweeper
+from luc_drivers.db.transaction import turns
 from luc_drivers.db.workspace import pool
 
 LOG = logging.getLogger(__name__)
@@ -90,6 +91,7 @@ class Database:
             self.store, self.clock, self.reader, self.background)
         self.sequences = sequences.Sequences(self.store, settings.fresh)
         self.workspaces = pool.Pool()
+        self.turns = turns.Turns()
         self._rowids = itertools.count()
         self._prepared = False
         self._lock = threading.Lock()

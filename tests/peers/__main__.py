@@ -90,11 +90,13 @@ def environment(suite: suites.Suite, arguments: argparse.Namespace,
                 f'[messaging]\nmatchmaker = {arguments.store}\n')
             env['LUC_CONFIG'] = str(config)
     elif not arguments.stock:
-        env['LUC_PEERS_QUERY'] = f'store={arguments.store}&fresh=1'
+        # stock SQLite doesn't enforce foreign keys in these suites
+        query = f'store={arguments.store}&fresh=1&foreign_keys=off'
+        env['LUC_PEERS_QUERY'] = query
         for section in suite.databases:
             env[f'OS_{section.upper()}__CONNECTION'] = (
                 f'sqlite+luc:///{suite.package}_{section}'
-                f'?store={arguments.store}&fresh=1')
+                f'?{query}')
         path.insert(0, str(HERE / 'site'))
     if env.get('PYTHONPATH'):
         path.append(env['PYTHONPATH'])

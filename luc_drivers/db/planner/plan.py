@@ -129,6 +129,8 @@ class Plan:
     :ivar conflict: the INSERT/UPDATE has an OR or ON CONFLICT clause: the
         rows that it may meet must be loaded before it decides.
     :ivar returning: it has a RETURNING clause.
+    :ivar compares: an UPDATE whose condition names a column that it sets: a
+        compare-and-set, which must see the latest committed row.
     """
 
     kind: Kind
@@ -142,5 +144,6 @@ class Plan:
     replaces: bool = False
     conflict: bool = False
     returning: bool = False
+    compares: bool = False
     #: for messages and `explain`: why a table is scanned, …
     notes: tuple[str, ...] = ()

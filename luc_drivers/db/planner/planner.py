@@ -54,6 +54,7 @@ class Analysis:
     write: rewrite.Write | None = None
     rewritten: str | None = None
     lock_queries: tuple[tuple[str, str], ...] = ()
+    compares: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -141,6 +142,7 @@ def _instance(sql: str, normal: texts.Normal,
         replaces=bool(write and write.replaces),
         conflict=bool(write and write.conflict),
         returning=bool(write and write.returning),
+        compares=analysis.compares,
         notes=analysis.notes)
 
 
@@ -187,7 +189,19 @@ def _seen(normal: texts.Normal, kind: plans.Kind,
         top = next(q for q in builder.queries if q.container is None)
         made = dataclasses.replace(made, lock_queries=tuple(
             locks.lock_queries(normal, top, ranges)))
+    if isinstance(tree, exp.Update) and _compares(tree):
+        made = dataclasses.replace(made, compares=True)
     return made
+
+
+def _compares(update: exp.Update) -> bool:
+    """Tell whether an UPDATE's condition names a column that it sets."""
+    where = update.args.get('where')
+    if where is None:
+        return False
+    given = {e.this.name.lower() for e in update.expressions
+             if isinstance(e, exp.EQ) and isinstance(e.this, exp.Column)}
+    return any(c.name.lower() in given for c in where.find_all(exp.Column))
 
 
 def _result(kind: plans.Kind, waves: list[list[access.Step]],

@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from luc_drivers.db.engine import Database
 
 _INNER = 'luc statement'
+#: seconds to wait for another thread's compare-and-set of the same row
+_TURN = 5.0
 _WRITES = (Kind.INSERT, Kind.UPDATE, Kind.DELETE)
 
 
@@ -103,7 +105,10 @@ class Transaction:
         self.newest: bytes = b''
         self._known: dict[str, dict[int, StoredRow]] = {}
         self._addresses: set[Any] = set()
-        self._loaded: list[tuple[str, int, StoredRow]] = []
+        # None: replaced by a later one
+        self._loaded: list[tuple[str, int, StoredRow] | None] = []
+        self._refreshed: set[Touch] = set()
+        self._turns: list[Any] = []
         # touched rows, in order, and their values now
         self._images: dict[Touch, dict[int, Any] | None] = {}
         self._whole: set[int] = set()
@@ -119,6 +124,8 @@ class Transaction:
 
     def close(self) -> None:
         """Forget everything; the workspace goes back to the pool."""
+        while self._turns:
+            self.database.turns.give(self._turns.pop())
         self.database.workspaces.give(self.workspace)
 
     # --- fetching
@@ -260,8 +267,11 @@ class Transaction:
         """Roll back to a mark, and load again what was loaded since."""
         self.workspace.rollback_to(mark.name)
         self.workspace.take_touches()
-        for name, group in itertools.groupby(
-                self._loaded[mark.loaded:], lambda one: one[0]):
+        again = [one for one in self._loaded[mark.loaded:] if one]
+        for name, rowid, _ in again:
+            if (name, rowid) in self._refreshed:
+                self.workspace.forget(name, rowid)
+        for name, group in itertools.groupby(again, lambda one: one[0]):
             self.workspace.load(name, [one[1:] for one in group])
 
     def savepoint(self, name: str) -> None:
@@ -306,6 +316,8 @@ class Transaction:
         self.ensure(plan.tables)
         self._waves(plan, parameters)
         if plan.kind in _WRITES:
+            if plan.compares:
+                return self._compare(plan, parameters, draws)
             return self._write(plan, [parameters], draws)
         outcome = self.workspace.select(plan.sql, parameters)
         if plan.lock:
@@ -319,7 +331,7 @@ class Transaction:
         draws.restart()
         self.ensure(plan.tables)
         query = self.workspace.query
-        if len(plan.waves) < 2 and not plan.conflict:
+        if len(plan.waves) < 2 and not plan.conflict and not plan.compares:
             self.fetch(merged(
                 [access.bind(parameters, query)
                  for wave in plan.waves for access in wave
@@ -335,7 +347,10 @@ class Transaction:
         outcome = Outcome(None, [])
         for parameters in sets:
             self._waves(plan, parameters)
-            outcome = self._write(plan, [parameters], draws, restart=False)
+            outcome = (
+                self._compare(plan, parameters, draws, restart=False)
+                if plan.compares else
+                self._write(plan, [parameters], draws, restart=False))
             changes += outcome.changes
         outcome.changes = changes
         return outcome
@@ -344,6 +359,68 @@ class Transaction:
         query = self.workspace.query
         for wave in plan.waves:
             self.fetch([a.bind(parameters, query) for a in wave])
+
+    def _compare(self, plan: Plan, parameters: Parameters, draws: Draws,
+                 restart: bool = True) -> Outcome:
+        """Run a compare-and-set on the latest committed rows.
+
+        As at a relational database's row lock: the UPDATE of a row that
+        others have changed since this transaction read it finds that it does
+        not match any more, and says 0 rows.
+
+        :raises Refused: it still matches: to write it now would lose what
+            others wrote (first committer wins).
+        """
+        accesses = [
+            bound for wave in plan.waves for access in wave
+            if access.table.name.lower() == (plan.target or '').lower()
+            for bound in [access.bind(parameters, self.workspace.query)]
+            if bound.path is Path.ROW and bound.keys]
+        changed: set[Touch] = set()
+        for access in accesses:
+            self._take_turn(access)
+        if accesses and self._known.get((plan.target or '').lower()):
+            for access, rows in zip(accesses, self.database.reader.rows(
+                    self.schema, accesses)):
+                changed |= self._refresh(access.table, rows)
+        outcome = self._write(plan, [parameters], draws, restart)
+        if any(touch in changed for touch in self._images):
+            raise errors.Refused(
+                f'a row of {plan.target} was changed by others before this '
+                'transaction set it')
+        return outcome
+
+    def _take_turn(self, access: BoundAccess) -> None:
+        for key in sorted(access.keys, key=repr):
+            name = (access.table.number, key)
+            if name not in self._turns and self.database.turns.take(
+                    name, _TURN):
+                self._turns.append(name)
+
+    def _refresh(self, table: Table, rows: Sequence[StoredRow]
+                 ) -> set[Touch]:
+        """Put newer versions of loaded, unwritten rows in their place."""
+        name = table.name.lower()
+        newer = {row.address: row for row in rows
+                 if row.address in self._addresses}
+        changed: set[Touch] = set()
+        for place, one in enumerate(self._loaded):
+            if one is None or one[0] != name:
+                continue
+            row = newer.get(one[2].address)
+            touch = (name, one[1])
+            if row is None or touch in self._images or (
+                    row.version <= one[2].version):
+                continue
+            self._loaded[place] = None
+            self.workspace.forget(*touch)
+            self._known[name].pop(one[1])
+            self._addresses.discard(row.address)
+            self._refreshed.add(touch)
+            changed.add(touch)
+        if changed:
+            self.load(table, rows)
+        return changed
 
     def _lock(self, plan: Plan, parameters: Parameters) -> None:
         for table, sql in plan.lock_queries:

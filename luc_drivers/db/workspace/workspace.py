@@ -223,6 +223,13 @@ class Workspace:
         except apsw.Error as exc:
             raise translate.translate(exc) from exc
 
+    def forget(self, name: str, rowid: int) -> None:
+        """Take a loaded row out."""
+        layout = self._layouts[name.lower()]
+        self.db.execute(
+            f'DELETE FROM {sqltext.quote(name)} WHERE {layout.rowid} = ?',
+            (rowid,))
+
     def rowid(self, name: str, row: StoredRow) -> int:
         """Return the rowid that a row should have."""
         number = self._layouts[name.lower()].rowid_number

@@ -1,0 +1,112 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Compare-and-set updates see the latest committed row."""
+
+import collections
+import tempfile
+import threading
+
+import sqlalchemy as sa
+import testtools
+
+
+class CompareAndSetTestCase(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.engine = sa.create_engine(
+            f'sqlite+luc:///race?store=embedded&path={folder.name}/race.db')
+        self.addCleanup(self.engine.dispose)
+        metadata = sa.MetaData()
+        self.providers = sa.Table(
+            'providers', metadata,
+            sa.Column('id', sa.Integer, primary_key=True),
+            sa.Column('generation', sa.Integer),
+            sa.Column('name', sa.Text))
+        self.claims = sa.Table(
+            'claims', metadata,
+            sa.Column('id', sa.Integer, primary_key=True),
+            sa.Column('provider', sa.Integer, index=True))
+        metadata.create_all(self.engine)
+        with self.engine.begin() as connection:
+            connection.execute(self.providers.insert().values(
+                id=1, generation=0))
+
+    def bump(self, connection, seen):
+        return connection.execute(
+            self.providers.update()
+            .where(self.providers.c.id == 1,
+                   self.providers.c.generation == seen)
+            .values(generation=seen + 1)).rowcount
+
+    def generation(self, connection):
+        return connection.execute(
+            sa.select(self.providers.c.generation)).scalar_one()
+
+    def test_a_row_that_moved_on_does_not_match(self):
+        with self.engine.connect() as slow, slow.begin():
+            self.assertEqual(0, self.generation(slow))
+            with self.engine.begin() as fast:
+                self.assertEqual(1, self.bump(fast, 0))
+            self.assertEqual(0, self.bump(slow, 0))
+            # what it missed it can look up and go on
+            self.assertEqual(1, self.bump(slow, 1))
+        with self.engine.connect() as connection:
+            self.assertEqual(2, self.generation(connection))
+
+    def test_a_savepoint_keeps_the_newer_row(self):
+        with self.engine.connect() as slow, slow.begin():
+            self.assertEqual(0, self.generation(slow))
+            with self.engine.begin() as fast:
+                self.assertEqual(1, self.bump(fast, 0))
+            nested = slow.begin_nested()
+            self.assertEqual(0, self.bump(slow, 0))
+            nested.rollback()
+            self.assertEqual(1, self.bump(slow, 1))
+
+    def test_threads_wait_for_each_other(self):
+        # as placement claims: read usages, insert, bump the generation,
+        # and try again inside the same transaction when it has moved on
+        ended = collections.Counter()
+
+        def claim():
+            for _ in range(5):
+                try:
+                    with self.engine.begin() as connection:
+                        connection.execute(
+                            sa.select(sa.func.count()).select_from(
+                                self.claims)).scalar_one()
+                        self.generation(connection)
+                        connection.execute(self.claims.insert().values(
+                            provider=1))
+                        for _ in range(10):
+                            with self.engine.connect() as other:
+                                seen = self.generation(other)
+                            if self.bump(connection, seen):
+                                break
+                        else:
+                            raise RuntimeError('gave up')
+                    ended['ok'] += 1
+                except Exception as exc:
+                    ended[type(exc).__name__] += 1
+
+        threads = [threading.Thread(target=claim) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual({'ok': 20}, dict(ended))
+        with self.engine.connect() as connection:
+            self.assertEqual(20, self.generation(connection))
