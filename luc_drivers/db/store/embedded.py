@@ -363,9 +363,10 @@ class EmbeddedStore(base.Store):
                 values.append(read.lower)
             if read.upper is not None:
                 values.append(read.upper)
-            return sqlite.execute(
+            found: Any = sqlite.execute(
                 _READ_INDEX_BY[read.lower is not None,
                                read.upper is not None], values).fetchall()
+            return found
 
         if not reads:
             return []
@@ -443,9 +444,8 @@ class EmbeddedStore(base.Store):
 def _new_values(write: base.RowWrite, kind: str,
                 now: float) -> tuple[Any, ...]:
     """Return the values for ?7 and following of a write's statement."""
-    if kind == 'prepare':
-        lock = write.prepare
-        return lock.txid, codec.pack_lock(lock)
+    if write.prepare is not None:
+        return write.prepare.txid, codec.pack_lock(write.prepare)
     if kind == 'state':
         return (write.version, write.document, codec.pack_ids(write.history),
                 write.moved_to if write.document is None else None,
@@ -455,6 +455,7 @@ def _new_values(write: base.RowWrite, kind: str,
 
 def _read(sqlite: apsw.Connection, read: base.GroupRead) -> list[base.Row]:
     group = (read.group.locality, read.group.key)
+    found: list[Any]
     if read.pks is not None:
         table, = read.tables
         found = []

@@ -167,7 +167,8 @@ def _flag(name: str, value: str) -> bool:
             f'connection URL: {name}={value}: neither yes nor no') from exc
 
 
-def _load_failed(manager: Any, entry_point: Any, exc: Exception) -> None:
+def _load_failed(manager: Any, entry_point: Any,
+                 exc: BaseException) -> None:
     """Have stevedore raise what went wrong instead of "no such driver"."""
     del manager, entry_point
     raise exc
@@ -188,7 +189,7 @@ def open_store(database: str, settings: base.StoreSettings) -> base.Store:
 def _store_class(kind: str) -> Callable[[str, base.StoreSettings],
                                         base.Store]:
     try:
-        manager = driver.DriverManager(
+        manager: Any = driver.DriverManager(
             NAMESPACE, kind, on_load_failure_callback=_load_failed)
     except exception.NoMatches as exc:
         known = sorted({e.name for e in metadata.entry_points(
