@@ -468,7 +468,9 @@ def _read(sqlite: apsw.Connection, read: base.GroupRead) -> list[base.Row]:
     else:
         found = sqlite.execute(_READ_ALL, group).fetchall()
     rows = []
-    for tbl, pk, ver, doc, hist, moved, expires, lock_tx, lock in found:
+    row: Any
+    for row in found:
+        tbl, pk, ver, doc, hist, moved, expires, lock_tx, lock = row
         if expires is not None and expires <= time.time():
             ver = doc = hist = moved = None
             if lock_tx is None:
