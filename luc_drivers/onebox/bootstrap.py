@@ -16,6 +16,7 @@ All of it may be repeated: what is there already is left alone.  (The
 openstack command would cost three seconds for each call.)
 """
 
+import datetime
 import os
 from typing import Any
 
@@ -155,11 +156,17 @@ def seed(settings: onebox_settings.Settings) -> None:
                 'disk': 1}})
 
 
-def compute_is_up(settings: onebox_settings.Settings) -> bool:
-    """Return whether nova says that its compute service is up."""
+def compute_is_up(settings: onebox_settings.Settings,
+                  since: datetime.datetime) -> bool:
+    """Return whether nova-compute has reported itself up after a moment.
+
+    nova takes a dead one for up for another minute.
+    """
     services = Cloud(settings).compute(
         'GET', '/os-services?binary=nova-compute')['services']
-    return bool(services) and all(s['state'] == 'up' for s in services)
+    return any(one['state'] == 'up' and one['updated_at'] and
+               datetime.datetime.fromisoformat(one['updated_at']).replace(
+                   tzinfo=datetime.UTC) > since for one in services)
 
 
 def write_openrc(settings: onebox_settings.Settings) -> None:

@@ -13,6 +13,7 @@
 """Bring a cloud up and down; look after its processes."""
 
 import dataclasses
+import datetime
 import functools
 import json
 import pathlib
@@ -191,9 +192,13 @@ def _start(cloud: Cloud, names: list[str], what: str = '') -> None:
 
 
 def _wait_for_compute(cloud: Cloud) -> None:
+    """Wait until nova-compute, as it was started last, is up."""
+    file = daemons.pid_file(cloud.settings, 'nova-compute')
+    since = datetime.datetime.fromtimestamp(file.stat().st_mtime,
+                                            datetime.UTC)
     daemon = dataclasses.replace(
         cloud.service('nova-compute'),
-        ready=lambda: bootstrap.compute_is_up(cloud.settings))
+        ready=lambda: bootstrap.compute_is_up(cloud.settings, since))
     daemons.wait(cloud.settings, [daemon])
 
 

@@ -71,7 +71,20 @@ def _start_time(pid: int) -> str | None:
     except OSError:
         return None
     state, started = fields[0], fields[19]
-    return None if state in 'ZX' else started
+    if state == 'X' or state == 'Z' and not _has_threads(pid):
+        return None
+    return started
+
+
+def _has_threads(pid: int) -> bool:
+    """Return whether other threads outlive a process's first one.
+
+    They still hold its ports.
+    """
+    try:
+        return len(os.listdir(f'/proc/{pid}/task')) > 1
+    except OSError:
+        return False
 
 
 def send(pid: int, number: signal.Signals, group: bool = False) -> None:
