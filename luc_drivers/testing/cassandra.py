@@ -316,7 +316,8 @@ def _check_free(address: str, port: int) -> None:
             raise CassandraError(
                 f'{address}:{port} can\'t be used ({exc.strerror}): is '
                 'another Cassandra running there? Name another address '
-                '(--base-address) or port') from None
+                '(--base-address) or port (one-box: --port-offset)'
+            ) from None
 
 
 def _last_error(node: cassandra_config.NodeSettings) -> str:
