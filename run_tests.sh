@@ -75,7 +75,8 @@ suites=(unit)
 [ $unit_only = 1 ] || suites+=(functional)
 for suite in "${suites[@]}"; do
     say "tests/$suite"
-    stestr --test-path "./tests/$suite" run --concurrency \
+    stestr --test-path "./tests/$suite" \
+        --group_regex '([^.]+\.)+' run --concurrency \
         "${LUC_TEST_CONCURRENCY:-2}" ${regex[@]+"${regex[@]}"} || failed=1
     python -m tests.summary "$suite" >>"$venv/.luc-summary.$$"
 done

@@ -35,6 +35,8 @@ LOG = logging.getLogger(__name__)
 _SUSPECT = 5.0
 _MAX_ENTRIES = 20000
 _MAX_DEAD = 10000
+#: seconds for which an instance that was found dead is left alone
+_DEAD_FOR = 3.0
 
 
 class Key(NamedTuple):
@@ -89,7 +91,8 @@ class Routing:
         self._check = check
         self._mistrusted: dict[str, None] = {}
         self._entries: dict[Key, _Entry] = {}
-        self._dead: dict[str, None] = {}
+        # instance: when it was found dead
+        self._dead: dict[str, float] = {}
         self._left: dict[tuple[str, int], None] = {}
         self._suspects: dict[str, float] = {}
         self._lock = threading.Lock()
@@ -119,8 +122,13 @@ class Routing:
         if not self._dead and not self._left:
             return candidates
         return [c for c in candidates
-                if c.endpoint.instance not in self._dead and
+                if not self._is_dead(c.endpoint.instance) and
                 (c.endpoint.instance, c.listener) not in self._left]
+
+    def _is_dead(self, instance: str) -> bool:
+        since = self._dead.get(instance)
+        return since is not None and (
+            time.monotonic() - since < _DEAD_FOR)
 
     def _entry(self, key: Key, renew: float | None,
                wait: float | None) -> _Entry | None:
@@ -241,8 +249,12 @@ class Routing:
                 self._entries.pop(key, None)
 
     def instance_dead(self, instance: str) -> None:
-        """Never send to this instance again."""
-        self._dead[instance] = None
+        """Send nothing to this instance for a while.
+
+        Not for ever: a firewall or a proxy may have refused in its name, and
+        the registry's TTL removes what is really dead.
+        """
+        self._dead[instance] = time.monotonic()
         if len(self._dead) > _MAX_DEAD:
             del self._dead[next(iter(self._dead))]
 
