@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Iterable
 import dataclasses
+import functools
 import os
 import pathlib
 import socket
@@ -192,7 +193,8 @@ def stop(settings: onebox_settings.Settings, daemons: list[Daemon],
             progress.say(f'{daemon.name} ignored SIGTERM for '
                          f'{daemon.stop_timeout:.0f} s: killed')
 
-    progress_module.run_all([lambda d=daemon: one(d) for daemon in daemons])
+    progress_module.run_all(
+        [functools.partial(one, daemon) for daemon in daemons])
 
 
 def kill(settings: onebox_settings.Settings, daemon: Daemon) -> None:

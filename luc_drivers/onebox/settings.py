@@ -162,9 +162,10 @@ def with_passwords(settings: Settings) -> Settings:
     """Return the settings with the passwords that are not chosen yet."""
     names = ('admin_password', 'service_password', 'store_password',
              'compute_password')
-    return dataclasses.replace(settings, **{
+    chosen: dict[str, Any] = {
         name: getattr(settings, name) or secrets.token_hex(8)
-        for name in names})
+        for name in names}
+    return dataclasses.replace(settings, **chosen)
 
 
 def save(settings: Settings) -> None:

@@ -35,6 +35,7 @@ import signal
 import socket
 import sys
 import time
+from typing import Any
 from typing import NamedTuple
 
 from luc_drivers.testing import cassandra_config
@@ -94,7 +95,7 @@ class Cluster:
                  heap_mb: int = 512, durable: bool = False,
                  overrides: dict | None = None) -> None:
         self.directory = pathlib.Path(directory).absolute()
-        self.parameters = {
+        self.parameters: dict[str, Any] = {
             'sites': dict(sites or {'site1': 1}),
             'base_address': base_address, 'cql_port': cql_port,
             'storage_port': storage_port, 'auth': auth, 'heap_mb': heap_mb,
