@@ -236,8 +236,12 @@ class Resolver:
         for place, row in todo.items():
             assert row.lock is not None
             name = (row.lock.primary, row.lock.txid)
-            state = states[name]
             old = self._old(row.lock.txid, priority)
+            if name not in states:
+                # its marker can't be reached: never fence it (rule 30)
+                young.add(place)
+                continue
+            state = states[name]
             if state is writes.State.COMMITTED:
                 if priority is None and not old:
                     views[place] = writes.committed_view(row)
@@ -276,8 +280,8 @@ class Resolver:
                ) -> dict[Transaction, writes.State | None]:
         """Read what transactions' markers say; None = there is no marker.
 
-        :param tolerant: a marker's locality that can't be reached counts as
-            "no marker": its locks then read as the old value (rule 30).
+        :param tolerant: leave out transactions whose marker's locality can't
+            be reached: their locks then read as the old value (rule 30).
         """
         markers = self.markers(names, tolerant)
         return {name: marker.state if marker is not None else None
@@ -299,6 +303,9 @@ class Resolver:
             except errors.StoreUnavailable:
                 if not tolerant:
                     raise
+                for group, ids in groups.items():
+                    for txid in ids:
+                        del found[group, txid]
                 continue
             for one, rows in zip(reads, answers):
                 for row in rows:

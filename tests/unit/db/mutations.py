@@ -139,12 +139,6 @@ def lose_markers(world: World) -> None:
     world.each_step = step
 
 
-def sweep_at_once(world: World) -> None:
-    bounds = dataclasses.replace(world.bounds)
-    object.__setattr__(bounds, 'marker_age', 0.2)
-    world.bounds = bounds
-
-
 # --- 9, 10, 11
 
 _attempt = protocol_model.Committer._attempt
@@ -287,15 +281,14 @@ MUTATIONS = [
     Mutation('3: one group settled by its version', _patched(
         COMMITTER, '_settle_one', settle_one_by_version)),
     Mutation('3: a base not applied yet taken for gone', _patched(
-        COMMITTER, '_verdict', verdict_without_base)),
+        COMMITTER, '_verdict', verdict_without_base), start=2790),
     Mutation('4: several groups settled by a read', _patched(
         COMMITTER, '_settle_several', settle_several_by_read)),
     Mutation('4: an unknown apply taken for applied', _patched(
         applier.Applier, '_apply', apply_once)),
     Mutation('5: aborted markers removed', _patched(
-        resolve.Resolver, '_act', act_and_forget)),
+        resolve.Resolver, '_act', act_and_forget), start=2075),
     Mutation('6: committed markers vanish', prepare=lose_markers),
-    Mutation('7: markers swept at once', prepare=sweep_at_once, sweep=True),
     Mutation('9: losers clean their own entries', _patched(
         protocol_model.Committer, '_attempt', attempt_and_clean)),
     Mutation('9: readers clean by their own clock', _patched(
@@ -310,12 +303,12 @@ MUTATIONS = [
     Mutation('11: a replay keeps its id', _patched(
         protocol_model.Committer, '_attempt', attempt_with_old_id)),
     Mutation('12: young stale entries cleaned', _patched(
-        indexes.Cleaner, 'stale', clean_young)),
+        indexes.Cleaner, 'stale', clean_young), start=1860),
     Mutation('12: slow scans not repeated', _patched(
-        reader.Reader, '_read_index', read_index_once)),
+        reader.Reader, '_read_index', read_index_once), start=3405),
     Mutation('13: moves not followed', no_moves),
     Mutation('16: the old value without another look', _patched(
-        resolve.Resolver, '_act', act_without_looking_again)),
+        resolve.Resolver, '_act', act_without_looking_again), start=3755),
     Mutation('entries written after the commit', entries_after_commit),
     Mutation('entries removed without delay', _patched(
         COMMITTER, '_removals', remove_at_once)),
@@ -327,7 +320,7 @@ MUTATIONS = [
     Mutation('25: children to come are not superseded', _patched(
         references.References, '_supersede',
         lambda *a: references.Found(references.Children.NONE)),
-        kind='references'),
+        kind='references', start=1510),
     Mutation('25: parents go without a look for children', _patched(
         references, 'child_checks', lambda *a: []), kind='references'),
     Mutation('25: no condition on the parent in the same group', _patched(
@@ -335,5 +328,5 @@ MUTATIONS = [
         kind='references'),
     Mutation('25: hidden children do not write their parents', _patched(
         references.References, '_hidden', staticmethod(lambda c: False)),
-        kind='references'),
+        kind='references', start=7118),
 ]
