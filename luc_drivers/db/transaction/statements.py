@@ -28,6 +28,7 @@ from luc_drivers.db import errors
 from luc_drivers.db.catalog import sqltext
 from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.catalog.schema import Table
+from luc_drivers.db.planner.plan import Access
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.planner.plan import Kind
 from luc_drivers.db.planner.plan import Parameters
@@ -314,10 +315,10 @@ class Transaction:
         functions.draws = draws
         draws.restart()
         self.ensure(plan.tables)
+        if plan.compares:
+            return self._compare(plan, parameters, draws)
         self._waves(plan, parameters)
         if plan.kind in _WRITES:
-            if plan.compares:
-                return self._compare(plan, parameters, draws)
             return self._write(plan, [parameters], draws)
         outcome = self.workspace.select(plan.sql, parameters)
         if plan.lock:
@@ -346,11 +347,13 @@ class Transaction:
         changes = 0
         outcome = Outcome(None, [])
         for parameters in sets:
-            self._waves(plan, parameters)
-            outcome = (
-                self._compare(plan, parameters, draws, restart=False)
-                if plan.compares else
-                self._write(plan, [parameters], draws, restart=False))
+            if plan.compares:
+                outcome = self._compare(
+                    plan, parameters, draws, restart=False)
+            else:
+                self._waves(plan, parameters)
+                outcome = self._write(
+                    plan, [parameters], draws, restart=False)
             changes += outcome.changes
         outcome.changes = changes
         return outcome
@@ -371,17 +374,16 @@ class Transaction:
         :raises Refused: it still matches: to write it now would lose what
             others wrote (first committer wins).
         """
-        accesses = [
-            bound for wave in plan.waves for access in wave
-            if access.table.name.lower() == (plan.target or '').lower()
-            for bound in [access.bind(parameters, self.workspace.query)]
-            if bound.path is Path.ROW and bound.keys]
+        name = (plan.target or '').lower()
+        # in its turn, a row that is first read now is the latest
+        keyed = self._in_turn(plan.waves[:1], name, parameters)
+        stale = keyed if self._known.get(name) else []
+        self._waves(plan, parameters)
+        stale += self._in_turn(plan.waves[1:], name, parameters)
         changed: set[Touch] = set()
-        for access in accesses:
-            self._take_turn(access)
-        if accesses and self._known.get((plan.target or '').lower()):
-            for access, rows in zip(accesses, self.database.reader.rows(
-                    self.schema, accesses)):
+        if stale:
+            for access, rows in zip(stale, self.database.reader.rows(
+                    self.schema, stale)):
                 changed |= self._refresh(access.table, rows)
         outcome = self._write(plan, [parameters], draws, restart)
         if any(touch in changed for touch in self._images):
@@ -390,12 +392,23 @@ class Transaction:
                 'transaction set it')
         return outcome
 
-    def _take_turn(self, access: BoundAccess) -> None:
-        for key in sorted(access.keys, key=repr):
-            name = (access.table.number, key)
-            if name not in self._turns and self.database.turns.take(
-                    name, _TURN):
-                self._turns.append(name)
+    def _in_turn(self, waves: Iterable[Iterable[Access]], name: str,
+                 parameters: Parameters) -> list[BoundAccess]:
+        """Wait for the turn at a table's rows that are read by key.
+
+        :returns: how to read them.
+        """
+        bound = [access.bind(parameters, self.workspace.query)
+                 for wave in waves for access in wave
+                 if access.table.name.lower() == name]
+        found = [b for b in bound if b.path is Path.ROW and b.keys]
+        for access in found:
+            for key in sorted(access.keys, key=repr):
+                turn = (access.table.number, key)
+                if turn not in self._turns and self.database.turns.take(
+                        turn, _TURN):
+                    self._turns.append(turn)
+        return found
 
     def _refresh(self, table: Table, rows: Sequence[StoredRow]
                  ) -> set[Touch]:

@@ -66,6 +66,16 @@ class CompareAndSetTestCase(testtools.TestCase):
         with self.engine.connect() as connection:
             self.assertEqual(2, self.generation(connection))
 
+    def test_a_row_not_read_yet_is_read_once(self):
+        with self.engine.connect() as connection, connection.begin():
+            # so that the connection and its catalog are there
+            connection.execute(sa.text('SELECT 1'))
+            session = connection.connection.dbapi_connection._session
+            here = session.database.store.here
+            before = here.rounds
+            self.assertEqual(1, self.bump(connection, 0))
+            self.assertEqual(1, here.rounds - before)
+
     def test_a_savepoint_keeps_the_newer_row(self):
         with self.engine.connect() as slow, slow.begin():
             self.assertEqual(0, self.generation(slow))
