@@ -278,8 +278,8 @@ class Cursor:
         """PEP 249: no effect."""
 
     def close(self) -> None:
-        """Free the rows."""
-        self._clear()
+        """Free the rows; counts and description stay, as sqlite3's do."""
+        self._rows = ()
         self._closed = True
 
 

@@ -127,6 +127,19 @@ class ConnectionTestCase(testtools.TestCase):
         self.assertEqual(0, self.connection.executemany(
             'DELETE FROM t WHERE a = ?', []).rowcount)
 
+    def test_a_closed_cursor_keeps_its_counts(self):
+        # SQLAlchemy closes it, and asks for the row count afterwards
+        cursor = self.connection.cursor()
+        cursor.execute('INSERT INTO t (b) SELECT b FROM t WHERE a = 1')
+        last = cursor.lastrowid
+        cursor.close()
+        self.assertEqual(1, cursor.rowcount)
+        self.assertEqual(last, cursor.lastrowid)
+        cursor = self.connection.execute('SELECT a FROM t')
+        cursor.close()
+        self.assertEqual('a', cursor.description[0][0])
+        self.assertRaises(dbapi.ProgrammingError, cursor.fetchall)
+
     def test_executemany_keeps_what_came_before_the_error(self):
         self.assertRaises(
             dbapi.IntegrityError, self.connection.executemany,
