@@ -79,10 +79,6 @@ class StoreUnavailable(OperationalError):
 # --- inside the layer only
 
 
-class StoreTimeout(Exception):
-    """A conditional write was sent and its outcome is not known."""
-
-
 class Refused(Exception):
     """A commit's condition failed: replay may succeed.
 

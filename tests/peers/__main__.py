@@ -92,7 +92,7 @@ def environment(suite: suites.Suite, arguments: argparse.Namespace,
     elif not arguments.stock:
         # stock SQLite doesn't enforce foreign keys in these suites
         query = f'store={arguments.store}&fresh=1&foreign_keys=off'
-        env['LUC_PEERS_QUERY'] = query
+        env['LUC_PEERS_STORE'] = arguments.store
         for section in suite.databases:
             env[f'OS_{section.upper()}__CONNECTION'] = (
                 f'sqlite+luc:///{suite.package}_{section}'

@@ -13,23 +13,18 @@
 """Our dialect for plain ``sqlite://`` URLs (see site/sitecustomize.py)."""
 
 import os
-import urllib.parse
+from typing import Any
 
 import sqlalchemy as sa
 
 from luc_drivers.db import dialect
 
 
-class StandIn(dialect.LucDialect):
-    """LucDialect that takes stock SQLite's URLs."""
+class StandIn(dialect.StandInDialect):
+    """StandInDialect on the store that the runner names."""
 
-    def create_connect_args(self, url: sa.URL) -> tuple[list, dict]:
-        query = dict(urllib.parse.parse_qsl(os.environ['LUC_PEERS_QUERY']))
-        name = url.database or ':memory:'
-        if 'store' not in url.query:
-            if name == ':memory:' or 'mode=memory' in name:
-                url = url.set(database='private', query=query)
-            else:
-                url = url.set(database='file', query={
-                    'store': 'embedded', 'path': name + '.luc'})
-        return super().create_connect_args(url)
+    supports_statement_cache = True
+
+    def create_connect_args(self, url: sa.URL) -> Any:
+        arguments, options = super().create_connect_args(url)
+        return arguments, {**options, 'store': os.environ['LUC_PEERS_STORE']}

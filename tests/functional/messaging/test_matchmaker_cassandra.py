@@ -43,6 +43,18 @@ class Host(fixtures.Fixture):
         config.load()
 
 
+def drop_keyspace(prefix):
+    """Drop a test class's keyspace, and close its sessions."""
+    host = Host()
+    host.setUp()
+    try:
+        cql.session(cql.host_settings()).execute(
+            'DROP KEYSPACE IF EXISTS %s_site1' % prefix, None, timeout=30.0)
+    finally:
+        host.cleanUp()
+        cql.close_all()
+
+
 class CassandraTest(matchmaker_api.MatchmakerTests, testtools.TestCase):
 
     short = 1
@@ -56,15 +68,7 @@ class CassandraTest(matchmaker_api.MatchmakerTests, testtools.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        host = Host()
-        host.setUp()
-        try:
-            cql.session(cql.host_settings()).execute(
-                'DROP KEYSPACE IF EXISTS %s_site1' % cls.prefix, None,
-                timeout=30.0)
-        finally:
-            host.cleanUp()
-            cql.close_all()
+        drop_keyspace(cls.prefix)
         super().tearDownClass()
 
     def setUp(self):

@@ -20,7 +20,6 @@ import uuid
 
 import testtools
 
-from luc_drivers import cql
 from luc_drivers.messaging import mailbox
 from luc_drivers.messaging import notifications
 from luc_drivers.messaging import opts
@@ -39,15 +38,7 @@ class StoreCase(testtools.TestCase):
 
     @classmethod
     def tearDownClass(cls):
-        host = test_matchmaker_cassandra.Host()
-        host.setUp()
-        try:
-            cql.session(cql.host_settings()).execute(
-                'DROP KEYSPACE IF EXISTS %s_site1' % cls.PREFIX, None,
-                timeout=30.0)
-        finally:
-            host.cleanUp()
-            cql.close_all()
+        test_matchmaker_cassandra.drop_keyspace(cls.PREFIX)
         super().tearDownClass()
 
     def setUp(self):

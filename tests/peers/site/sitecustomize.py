@@ -15,14 +15,10 @@
 Some suites build engines on ``sqlite://`` whatever the configuration says.
 SQLAlchemy's registry beats the built-in name, so these reach us as well:
 an in-memory URL becomes a fresh name space of the store that the runner
-names, a file becomes an embedded store's file.
+names, a file one that all engines on it share while the process lives.
 """
-
-import os
 
 from sqlalchemy.dialects import registry
 
 registry.register('sqlite', 'tests.peers.stand_in', 'StandIn')
 registry.register('sqlite.pysqlite', 'tests.peers.stand_in', 'StandIn')
-
-assert os.environ['LUC_PEERS_QUERY']
