@@ -82,18 +82,23 @@ class PeerTable:
         """There is work: look at connections soon."""
         raise NotImplementedError
 
+    def _out_peer(self, endpoint: Any, now: float) -> outgoing.OutPeer:
+        """Return the peer that an instance is; make it if it is new."""
+        instance = bytes.fromhex(endpoint.instance)
+        peer = self.out_peers.get(instance)
+        if peer is None:
+            peer = outgoing.OutPeer(self, instance, endpoint, now)
+            self.out_peers[instance] = peer
+        return peer
+
     # -- commands: called in the I/O thread -------------------------------
 
     def submit(self, endpoint: Any, pending: outgoing.Pending) -> None:
         """Send a request to an instance."""
         if pending.done:
             return
-        instance = bytes.fromhex(endpoint.instance)
         now = _monotonic()
-        peer = self.out_peers.get(instance)
-        if peer is None:
-            peer = outgoing.OutPeer(self, instance, endpoint, now)
-            self.out_peers[instance] = peer
+        peer = self._out_peer(endpoint, now)
         peer.submit(pending, now)
         if peer.sock is None:
             peer.endpoint = endpoint
@@ -145,12 +150,8 @@ class PeerTable:
 
     def poke(self, endpoint: Any, target: bytes) -> None:
         """Tell an instance that something waits for it in the store."""
-        instance = bytes.fromhex(endpoint.instance)
         now = _monotonic()
-        peer = self.out_peers.get(instance)
-        if peer is None:
-            peer = outgoing.OutPeer(self, instance, endpoint, now)
-            self.out_peers[instance] = peer
+        peer = self._out_peer(endpoint, now)
         if peer.sock is None:
             peer.endpoint = endpoint
             self.open(peer, now)
