@@ -19,7 +19,7 @@ this, so that an interrupted run leaves nothing behind), or at once by
 
 Environment: ``LUC_TEST_CASSANDRA=host[:port]`` names an existing cluster
 instead; ``LUC_TEST_CASSANDRA_DIR`` another folder than the one under /tmp,
-``LUC_TEST_CASSANDRA_ADDRESS`` another loopback address than 127.0.42.1.
+``LUC_TEST_CASSANDRA_ADDRESS`` a loopback address for it (default: a free one).
 """
 
 import fcntl
@@ -30,10 +30,10 @@ import sys
 import tempfile
 import time
 
+from luc_drivers.testing import addresses
 from luc_drivers.testing import cassandra
 from luc_drivers.testing import cqlping
 
-DEFAULT_ADDRESS = '127.0.42.1'
 DEFAULT_PORT = 9042
 # Seconds without a user after which the server is stopped.
 IDLE = 120.0
@@ -114,8 +114,8 @@ def _use(folder: pathlib.Path) -> None:
 def _start(folder: pathlib.Path, report) -> cassandra.Cluster:
     cluster = cassandra.Cluster(
         folder / 'cluster',
-        base_address=os.environ.get('LUC_TEST_CASSANDRA_ADDRESS',
-                                    DEFAULT_ADDRESS))
+        base_address=(os.environ.get('LUC_TEST_CASSANDRA_ADDRESS')
+                      or addresses.claim()))
     cluster.wipe()
     if report:
         report(f'starting Cassandra at {cluster.endpoint.host} for all tests')

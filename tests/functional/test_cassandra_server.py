@@ -13,6 +13,7 @@
 """The Cassandra server manager, on real servers."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,11 +24,10 @@ from cassandra import ConsistencyLevel
 from cassandra.cluster import Cluster as Driver
 from cassandra.policies import WhiteListRoundRobinPolicy
 
+from luc_drivers.testing import addresses
 from luc_drivers.testing import cassandra
 from luc_drivers.testing import cqlping
 from luc_drivers.testing import shared
-
-ADDRESS = '127.0.43.1'
 
 
 def _connect(address, **options):
@@ -41,11 +41,12 @@ class ClusterTest(unittest.TestCase):
 
     def setUp(self):
         super().setUp()
+        self.address = addresses.claim()
         self.directory = tempfile.mkdtemp(prefix='luc-cluster-')
         self.addCleanup(shutil.rmtree, self.directory, ignore_errors=True)
 
     def _cluster(self, **options):
-        cluster = cassandra.Cluster(self.directory, base_address=ADDRESS,
+        cluster = cassandra.Cluster(self.directory, base_address=self.address,
                                     heap_mb=384, **options)
         self.addCleanup(cluster.wipe)
         cluster.start()
@@ -53,7 +54,7 @@ class ClusterTest(unittest.TestCase):
 
     def test_data_outlives_kill_and_stop(self):
         cluster = self._cluster(durable=True)
-        driver, session = _connect(ADDRESS)
+        driver, session = _connect(self.address)
         self.addCleanup(driver.shutdown)
         session.execute(
             "CREATE KEYSPACE k WITH replication = {'class': "
@@ -75,7 +76,7 @@ class ClusterTest(unittest.TestCase):
         # As another process would: from what lies in the folder.
         again = cassandra.Cluster.load(self.directory)
         again.start()
-        driver, session = _connect(ADDRESS)
+        driver, session = _connect(self.address)
         self.assertEqual([(1, 2)], [tuple(row) for row in session.execute(
             'SELECT a, b FROM k.t')])
         driver.shutdown()
@@ -87,12 +88,14 @@ class ClusterTest(unittest.TestCase):
 
     def test_two_sites_with_passwords(self):
         cluster = self._cluster(sites={'site1': 1, 'site2': 1}, auth=True)
-        self.assertEqual(['127.0.43.1', '127.0.43.2'], cluster.addresses)
+        self.assertEqual(
+            [self.address, addresses.following(self.address)],
+            cluster.addresses)
         with self.assertRaisesRegex(cqlping.Refused, 'incorrect'):
             cqlping.ask(*cluster.endpoint, 'cassandra', 'wrong')
         from cassandra.auth import PlainTextAuthProvider
         driver, session = _connect(
-            ADDRESS, auth_provider=PlainTextAuthProvider(
+            self.address, auth_provider=PlainTextAuthProvider(
                 *cassandra.SUPERUSER))
         self.addCleanup(driver.shutdown)
         sites = [session.execute('SELECT data_center FROM system.local')
@@ -112,11 +115,12 @@ class ClusterTest(unittest.TestCase):
     def test_taken_port(self):
         import socket
         with socket.socket() as taken:
-            taken.bind((ADDRESS, 9042))
+            taken.bind((self.address, 9042))
             taken.listen()
             with self.assertRaisesRegex(
                     cassandra.CassandraError,
-                    r"127\.0\.43\.1:9042 can't be used .*--base-address"):
+                    re.escape(f"{self.address}:9042 can't be used ")
+                    + '.*--base-address'):
                 self._cluster()
 
     def test_setting_that_cassandra_refuses(self):
@@ -151,8 +155,9 @@ class SharedTest(unittest.TestCase):
     def test_server_is_stopped_when_nobody_uses_it(self):
         directory = tempfile.mkdtemp(prefix='luc-shared-')
         self.addCleanup(shutil.rmtree, directory, ignore_errors=True)
+        address = addresses.claim()
         env = dict(os.environ, LUC_TEST_CASSANDRA_DIR=directory,
-                   LUC_TEST_CASSANDRA_ADDRESS='127.0.44.1')
+                   LUC_TEST_CASSANDRA_ADDRESS=address)
         code = ('from luc_drivers.testing import shared\n'
                 'shared.IDLE = 1.0\n'
                 'print(*shared.endpoint())\n'
@@ -162,8 +167,8 @@ class SharedTest(unittest.TestCase):
                 'shared.supervise(folder, idle=1.0)\n')
         found = subprocess.run([sys.executable, '-c', code], env=env,
                                capture_output=True, text=True, timeout=120)
-        self.assertEqual('127.0.44.1 9042', found.stdout.strip(),
+        self.assertEqual(f'{address} 9042', found.stdout.strip(),
                          found.stderr)
         with self.assertRaises(cqlping.NotReady):
-            cqlping.ask('127.0.44.1', 9042)
+            cqlping.ask(address, 9042)
         self.assertFalse(os.path.exists(os.path.join(directory, 'cluster')))

@@ -12,6 +12,7 @@
 
 """The Cassandra store on a server of its own: roles, death, restart."""
 
+import re
 import tempfile
 import threading
 import time
@@ -28,6 +29,7 @@ from luc_drivers.db.store.base import GroupRead
 from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import RowWrite
+from luc_drivers.testing import addresses
 from luc_drivers.testing import cassandra as server
 from tests.unit.db.store_contract import insert
 from tests.unit.db.store_contract import LOCALITIES
@@ -44,7 +46,7 @@ class OwnServerTest(unittest.TestCase):
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
         cls.server = server.Cluster(
-            folder.name, base_address='127.0.51.1', storage_port=7051,
+            folder.name, base_address=addresses.claim(),
             auth=True, heap_mb=384,
             # one replica: else the last 100 ms would die with the server
             durable=True)
@@ -140,7 +142,9 @@ class OwnServerTest(unittest.TestCase):
         self.assertNotEqual(Outcome.REFUSED, outcomes[0])
         self.assertGreater(seen[0], 10)
         started = time.monotonic()
-        with self.assertRaisesRegex(errors.StoreUnavailable, '127.0.51.1'):
+        with self.assertRaisesRegex(
+                errors.StoreUnavailable,
+                re.escape(self.server.endpoint.host)):
             store.write([Batch(group, (insert(_KEY, txid(1)),))])
         self.assertLess(time.monotonic() - started, 10)
         self.server.start_node(1)
