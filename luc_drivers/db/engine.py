@@ -39,6 +39,7 @@ from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import reader
 from luc_drivers.db.transaction import replay
 from luc_drivers.db.transaction import sequences
+from luc_drivers.db.transaction import shared_turns
 from luc_drivers.db.transaction import sweeper
 from luc_drivers.db.transaction import turns
 from luc_drivers.db.workspace import pool
@@ -92,6 +93,9 @@ class Database:
         self.sequences = sequences.Sequences(self.store, settings.fresh)
         self.workspaces = pool.Pool()
         self.turns = turns.Turns()
+        self.shared_turns = shared_turns.SharedTurns(
+            self.store, self.clock, self.reader.resolver, self.background,
+            self.limits)
         self._rowids = itertools.count()
         self._prepared = False
         self._lock = threading.Lock()

@@ -226,7 +226,7 @@ class Session:
         while True:
             run = None
             try:
-                run = self._new(entry)
+                run = self._new(entry, alone=True)
                 outcome = self._do(run, entry)
                 self._commit_run(run)
                 return outcome
@@ -247,13 +247,14 @@ class Session:
                 if run is not None:
                     run.close()
 
-    def _new(self, first: Entry | None) -> Transaction:
+    def _new(self, first: Entry | None, alone: bool = False
+             ) -> Transaction:
         schema = self.database.catalog.current()
         tables: tuple[str, ...] = ()
         if first is not None and first.sql:
             tables = planner.plan(first.sql, (), schema).tables
         return Transaction(self.database, schema, self.foreign_keys,
-                           self.functions, tables)
+                           self.functions, tables, alone)
 
     def _current(self, entry: Entry | None = None) -> Transaction:
         if self._run is None:

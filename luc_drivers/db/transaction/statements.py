@@ -16,11 +16,13 @@ Statements are run here; when the transaction begins, commits or is replayed
 is the session's business.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
 import functools
 import itertools
+import os
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -28,7 +30,6 @@ from luc_drivers.db import errors
 from luc_drivers.db.catalog import sqltext
 from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.catalog.schema import Table
-from luc_drivers.db.planner.plan import Access
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.planner.plan import Kind
 from luc_drivers.db.planner.plan import Parameters
@@ -36,8 +37,10 @@ from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.planner.plan import Plan
 from luc_drivers.db.rows import RowChange
 from luc_drivers.db.rows import StoredRow
+from luc_drivers.db.transaction import compare_and_set
 from luc_drivers.db.transaction import foreign_keys
 from luc_drivers.db.transaction import unique_keys
+from luc_drivers.db.transaction.resolve import Place
 from luc_drivers.db.workspace.functions import Draws
 from luc_drivers.db.workspace.workspace import Outcome
 from luc_drivers.db.workspace.workspace import Touch
@@ -46,8 +49,6 @@ if TYPE_CHECKING:
     from luc_drivers.db.engine import Database
 
 _INNER = 'luc statement'
-#: seconds to wait for another thread's compare-and-set of the same row
-_TURN = 5.0
 _WRITES = (Kind.INSERT, Kind.UPDATE, Kind.DELETE)
 
 
@@ -87,15 +88,22 @@ class Transaction:
     :param enforce: check foreign keys.
     :param user: SQL functions of the connection.
     :param tables: that it will need first.
+    :param alone: it is one statement, whose result nobody sees before the
+        commit.
     :ivar checked_keys: (index number, key) that no unloaded row has.
+    :ivar holder: tells the transaction from others; see `shared_turns`.
+    :ivar held: rows whose turns it has.
     """
 
     def __init__(self, database: 'Database', schema: Schema, enforce: bool,
                  user: dict[tuple[str, int], Any],
-                 tables: Iterable[str] = ()) -> None:
+                 tables: Iterable[str] = (), alone: bool = False) -> None:
         self.database = database
         self.schema = schema
         self.enforce = enforce
+        self.alone = alone
+        self.holder = os.urandom(16)
+        self.held: set[Place] = set()
         self.workspace = database.workspaces.take()
         self.workspace.functions.use(user)
         self.workspace.functions.draw_id = self._draw_id
@@ -125,6 +133,8 @@ class Transaction:
 
     def close(self) -> None:
         """Forget everything; the workspace goes back to the pool."""
+        if self.held:
+            self.database.shared_turns.give(self.holder, self.held)
         while self._turns:
             self.database.turns.give(self._turns.pop())
         self.database.workspaces.give(self.workspace)
@@ -316,8 +326,8 @@ class Transaction:
         draws.restart()
         self.ensure(plan.tables)
         if plan.compares:
-            return self._compare(plan, parameters, draws)
-        self._waves(plan, parameters)
+            return compare_and_set.run(self, plan, parameters, draws)
+        self.fetch_waves(plan, parameters)
         if plan.kind in _WRITES:
             return self._write(plan, [parameters], draws)
         outcome = self.workspace.select(plan.sql, parameters)
@@ -348,67 +358,47 @@ class Transaction:
         outcome = Outcome(None, [])
         for parameters in sets:
             if plan.compares:
-                outcome = self._compare(
-                    plan, parameters, draws, restart=False)
+                outcome = compare_and_set.run(
+                    self, plan, parameters, draws, restart=False)
             else:
-                self._waves(plan, parameters)
+                self.fetch_waves(plan, parameters)
                 outcome = self._write(
                     plan, [parameters], draws, restart=False)
             changes += outcome.changes
         outcome.changes = changes
         return outcome
 
-    def _waves(self, plan: Plan, parameters: Parameters) -> None:
+    def fetch_waves(self, plan: Plan, parameters: Parameters) -> None:
+        """Load what a statement needs."""
         query = self.workspace.query
         for wave in plan.waves:
             self.fetch([a.bind(parameters, query) for a in wave])
 
-    def _compare(self, plan: Plan, parameters: Parameters, draws: Draws,
-                 restart: bool = True) -> Outcome:
-        """Run a compare-and-set on the latest committed rows.
+    def take_turn(self, name: Any, seconds: float) -> None:
+        """Wait for other threads' compare-and-sets; see `turns`."""
+        if name not in self._turns and self.database.turns.take(
+                name, seconds):
+            self._turns.append(name)
 
-        As at a relational database's row lock: the UPDATE of a row that
-        others have changed since this transaction read it finds that it does
-        not match any more, and says 0 rows.
+    def knows(self, name: str) -> bool:
+        """Tell whether any row of a table is loaded."""
+        return bool(self._known.get(name))
 
-        :raises Refused: it still matches: to write it now would lose what
-            others wrote (first committer wins).
-        """
-        name = (plan.target or '').lower()
-        # in its turn, a row that is first read now is the latest
-        keyed = self._in_turn(plan.waves[:1], name, parameters)
-        stale = keyed if self._known.get(name) else []
-        self._waves(plan, parameters)
-        stale += self._in_turn(plan.waves[1:], name, parameters)
+    def stored(self, touch: Touch) -> StoredRow | None:
+        """Return a row of the workspace as it was read."""
+        return self._known.get(touch[0], {}).get(touch[1])
+
+    def has_written(self, touch: Touch) -> bool:
+        """Tell whether the transaction has written a row."""
+        return touch in self._images
+
+    def refresh(self, accesses: Sequence[BoundAccess]) -> set[Touch]:
+        """Read rows anew; return those that others have changed since."""
         changed: set[Touch] = set()
-        if stale:
-            for access, rows in zip(stale, self.database.reader.rows(
-                    self.schema, stale)):
-                changed |= self._refresh(access.table, rows)
-        outcome = self._write(plan, [parameters], draws, restart)
-        if any(touch in changed for touch in self._images):
-            raise errors.Refused(
-                f'a row of {plan.target} was changed by others before this '
-                'transaction set it')
-        return outcome
-
-    def _in_turn(self, waves: Iterable[Iterable[Access]], name: str,
-                 parameters: Parameters) -> list[BoundAccess]:
-        """Wait for the turn at a table's rows that are read by key.
-
-        :returns: how to read them.
-        """
-        bound = [access.bind(parameters, self.workspace.query)
-                 for wave in waves for access in wave
-                 if access.table.name.lower() == name]
-        found = [b for b in bound if b.path is Path.ROW and b.keys]
-        for access in found:
-            for key in sorted(access.keys, key=repr):
-                turn = (access.table.number, key)
-                if turn not in self._turns and self.database.turns.take(
-                        turn, _TURN):
-                    self._turns.append(turn)
-        return found
+        for access, rows in zip(accesses, self.database.reader.rows(
+                self.schema, accesses)):
+            changed |= self._refresh(access.table, rows)
+        return changed
 
     def _refresh(self, table: Table, rows: Sequence[StoredRow]
                  ) -> set[Touch]:
@@ -445,6 +435,20 @@ class Transaction:
 
     def _write(self, plan: Plan, sets: Sequence[Parameters], draws: Draws,
                restart: bool = True) -> Outcome:
+        outcome = self.write_rows(plan, sets, draws, restart)
+        assert outcome is not None
+        return outcome
+
+    def write_rows(self, plan: Plan, sets: Sequence[Parameters],
+                   draws: Draws, restart: bool = True,
+                   confirm: Callable[[list[Step]], bool] | None = None
+                   ) -> Outcome | None:
+        """Run a statement that writes, with each set of parameters.
+
+        :param confirm: asked, when all else is well, whether the rows may be
+            written.
+        :returns: None: they may not; the statement is undone.
+        """
         workspace = self.workspace
         while True:
             if restart:
@@ -458,6 +462,10 @@ class Transaction:
                 outcome.changes = changes
                 steps = self._steps(plan)
                 clash = self._check(steps)
+                if clash is None and confirm is not None and (
+                        not confirm(steps)):
+                    self._undo_statement(mark)
+                    return None
                 if clash is None:
                     if self.enforce:
                         foreign_keys.follow(self, steps)

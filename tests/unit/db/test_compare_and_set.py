@@ -19,6 +19,20 @@ import threading
 import sqlalchemy as sa
 import testtools
 
+from luc_drivers.db.catalog import address
+from luc_drivers.db.store import base
+
+
+def begin_explicitly(engine):
+    """Send BEGIN, as oslo.db does: else reads are not in the transaction."""
+    @sa.event.listens_for(engine, 'connect')
+    def connected(dbapi_connection, record):
+        dbapi_connection.isolation_level = None
+
+    @sa.event.listens_for(engine, 'begin')
+    def begin(connection):
+        connection.exec_driver_sql('BEGIN')
+
 
 class CompareAndSetTestCase(testtools.TestCase):
 
@@ -29,6 +43,7 @@ class CompareAndSetTestCase(testtools.TestCase):
         self.engine = sa.create_engine(
             f'sqlite+luc:///race?store=embedded&path={folder.name}/race.db')
         self.addCleanup(self.engine.dispose)
+        begin_explicitly(self.engine)
         metadata = sa.MetaData()
         self.providers = sa.Table(
             'providers', metadata,
@@ -66,15 +81,57 @@ class CompareAndSetTestCase(testtools.TestCase):
         with self.engine.connect() as connection:
             self.assertEqual(2, self.generation(connection))
 
+    def rounds(self, connection):
+        session = connection.connection.dbapi_connection._session
+        return session.database.store.here.rounds
+
     def test_a_row_not_read_yet_is_read_once(self):
         with self.engine.connect() as connection, connection.begin():
             # so that the connection and its catalog are there
             connection.execute(sa.text('SELECT 1'))
-            session = connection.connection.dbapi_connection._session
-            here = session.database.store.here
-            before = here.rounds
+            before = self.rounds(connection)
             self.assertEqual(1, self.bump(connection, 0))
-            self.assertEqual(1, here.rounds - before)
+            # the read, and the turn
+            self.assertEqual(2, self.rounds(connection) - before)
+            self.assertEqual(1, self.bump(connection, 1))
+            # the turn is kept, but what others wrote is looked for
+            self.assertLessEqual(self.rounds(connection) - before, 3)
+
+    def test_a_row_read_before_is_not_read_again(self):
+        with self.engine.connect() as connection, connection.begin():
+            self.assertEqual(0, self.generation(connection))
+            before = self.rounds(connection)
+            self.assertEqual(1, self.bump(connection, 0))
+            # the turn: it is refused if the row is not the latest
+            self.assertEqual(1, self.rounds(connection) - before)
+
+    def test_alone_it_takes_no_turn(self):
+        with self.engine.connect().execution_options(
+                isolation_level='AUTOCOMMIT') as connection:
+            connection.execute(sa.text('SELECT 1'))
+            before = self.rounds(connection)
+            self.assertEqual(1, self.bump(connection, 0))
+            # the read, and the commit
+            self.assertEqual(2, self.rounds(connection) - before)
+
+    def test_a_turn_is_given_back_at_the_end(self):
+        for end in ('commit', 'rollback'):
+            with self.engine.connect() as connection:
+                transaction = connection.begin()
+                seen = self.generation(connection)
+                self.assertEqual(1, self.bump(connection, seen))
+                database = (connection.connection.dbapi_connection
+                            ._session.database)
+                getattr(transaction, end)()
+            self.assertTrue(database.background.flush(10))
+            groups = database.store.read([base.GroupRead(
+                base.Group('at_site1', key), (base.MARKER_TABLE,))
+                for key in self.group_keys(database)])
+            self.assertEqual([], [row for rows in groups for row in rows])
+
+    def group_keys(self, database):
+        table = database.catalog.current().tables['providers']
+        return [address.group_key(table, (1,))]
 
     def test_a_savepoint_keeps_the_newer_row(self):
         with self.engine.connect() as slow, slow.begin():
@@ -87,27 +144,15 @@ class CompareAndSetTestCase(testtools.TestCase):
             self.assertEqual(1, self.bump(slow, 1))
 
     def test_threads_wait_for_each_other(self):
-        # as placement claims: read usages, insert, bump the generation,
-        # and try again inside the same transaction when it has moved on
+        # as placement claims: read usages, insert, bump the generation, and
+        # begin anew when it has moved on
         ended = collections.Counter()
 
         def claim():
             for _ in range(5):
                 try:
-                    with self.engine.begin() as connection:
-                        connection.execute(
-                            sa.select(sa.func.count()).select_from(
-                                self.claims)).scalar_one()
-                        self.generation(connection)
-                        connection.execute(self.claims.insert().values(
-                            provider=1))
-                        for _ in range(10):
-                            with self.engine.connect() as other:
-                                seen = self.generation(other)
-                            if self.bump(connection, seen):
-                                break
-                        else:
-                            raise RuntimeError('gave up')
+                    while not self.claim():
+                        ended['moved on'] += 1
                     ended['ok'] += 1
                 except Exception as exc:
                     ended[type(exc).__name__] += 1
@@ -117,6 +162,24 @@ class CompareAndSetTestCase(testtools.TestCase):
             thread.start()
         for thread in threads:
             thread.join()
+        ended.pop('moved on', None)
         self.assertEqual({'ok': 20}, dict(ended))
         with self.engine.connect() as connection:
             self.assertEqual(20, self.generation(connection))
+            self.assertEqual(20, connection.execute(
+                sa.select(sa.func.count()).select_from(
+                    self.claims)).scalar_one())
+
+    def claim(self):
+        with self.engine.connect() as connection:
+            transaction = connection.begin()
+            connection.execute(sa.select(sa.func.count()).select_from(
+                self.claims)).scalar_one()
+            seen = self.generation(connection)
+            connection.execute(self.claims.insert().values(provider=1))
+            won = self.bump(connection, seen)
+            if won:
+                transaction.commit()
+            else:
+                transaction.rollback()
+            return won
