@@ -43,6 +43,8 @@ _SLOW_TICK = 1.0
 _REOPEN_AFTER = 1.0
 #: seconds after which a peer's full queue is tried again
 _BLOCKED_RETRY = 0.005
+#: turns in a row that may fail before the thread gives up
+_MAX_FAULTS = 100
 #: frames taken from one socket before the others get their turn
 _BURST = 100
 
@@ -181,8 +183,16 @@ class IoLoop(peers.PeerTable):
     def _run(self) -> None:
         try:
             self._setup()
+            faults = 0
             while self._running:
-                self._turn()
+                try:
+                    self._turn()
+                    faults = 0
+                except Exception as e:
+                    faults += 1
+                    if faults == _MAX_FAULTS:
+                        raise
+                    self._failed(e)
         except BaseException as e:  # told to the agent, which logs it
             self._running = False
             self.tell(peers.LOG_LINE, 50, 'The transport\'s I/O thread died; '
@@ -291,9 +301,15 @@ class IoLoop(peers.PeerTable):
             if not sock.getsockopt(_EVENTS) & _POLLOUT:
                 break  # its ZMQ_FD tells when that changes
             records = peer.take(now)
-            if records:
+            if not records:
+                continue
+            try:
                 sock.send(self._frame(peer, peer.floor(), records),
                           _DONTWAIT)
+            except zmq.Again:
+                # The connection ended since its EVENTS were read.
+                peer.records.extendleft(reversed(records))
+                break
         self._ready[peer] = None
 
     def _flush_in(self, peer: incoming.InPeer, now: float) -> None:
@@ -312,6 +328,7 @@ class IoLoop(peers.PeerTable):
                 # It is not connected now; replies wait in peer.active.
                 peer.rid = None
                 continue
+            # A part that follows the first is never refused.
             router.send(self._frame(peer, 0, peer.take(now)), _DONTWAIT)
         self._ready[router] = None
 
@@ -342,7 +359,10 @@ class IoLoop(peers.PeerTable):
                                             peer.transfers):
                         self.dirty[peer] = None
                 return
-            data = sock.recv(_DONTWAIT)
+            try:
+                data = sock.recv(_DONTWAIT)
+            except zmq.Again:
+                break  # the connection ended since its EVENTS were read
             try:
                 frame, records = wire.parse(data)
                 peer.on_frame(frame, records, now, now_us)
@@ -359,7 +379,10 @@ class IoLoop(peers.PeerTable):
         for _ in range(_BURST):
             if not router.getsockopt(_EVENTS) & _POLLIN:
                 return
-            parts = router.recv_multipart(_DONTWAIT, copy=False)
+            try:
+                parts = router.recv_multipart(_DONTWAIT, copy=False)
+            except zmq.Again:
+                break  # as in _receive_out
             rid = parts[0].bytes
             try:
                 if len(parts) != 2:

@@ -18,7 +18,6 @@ import signal
 import socket
 import threading
 import time
-import unittest
 
 import oslo_messaging
 import zmq
@@ -229,10 +228,19 @@ class LinkTest(support.TransportCase):
         self.assertEqual([True], result)
         self.assertEqual(2, len(self.endpoint.ran))
 
-    @unittest.skipUnless(
-        os.environ.get('LUC_TEST_LONG'),
-        'known fault, open: on a loaded machine a live peer whose link was '
-        'cut many times is now and then taken for gone for 10 s')
+    def test_connection_that_ends_between_the_look_and_the_send(self):
+        io = self.node(self.tr).io
+        peer = next(iter(io.out_peers.values()))
+        flaky = _Ending(peer.sock)
+        peer.sock = flaky
+        client = self.client(self.tr, 'a')
+        self.assertEqual(1, client.call({}, 'echo', x=1))
+        self.assertEqual(2, client.call({}, 'echo', x=2))
+        self.assertTrue(flaky.raised)
+        self.assertTrue(io.alive)
+        self.assertEqual(['warm', 1, 2], self.endpoint.ran)
+        self.assertNotIn('faults', self.node(self.tr).state())
+
     def test_no_growth_over_many_cuts(self):
         client = self.client(self.tr, 'a')
         before = len(os.listdir('/proc/self/fd'))
@@ -245,6 +253,23 @@ class LinkTest(support.TransportCase):
         self.assertEqual(1, self.node(self.tr).state()['connections'])
         self.assertEqual(1, len(self.server_node.io.in_peers))
         self.assertLessEqual(len(self.server_node.io.routes), 5)
+
+
+class _Ending:
+    """A socket whose connection ends just before its first send."""
+
+    def __init__(self, sock):
+        self._sock = sock
+        self.raised = False
+
+    def __getattr__(self, name):
+        return getattr(self._sock, name)
+
+    def send(self, *args):
+        if not self.raised:
+            self.raised = True
+            raise zmq.Again
+        return self._sock.send(*args)
 
 
 class WireTest(support.TransportCase):
