@@ -31,6 +31,7 @@ same each time.  `plan` says what happens next instead of chance.
 
 import collections
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import random
@@ -237,3 +238,13 @@ class FaultyStore(base.Store):
     def advance(self, sequence: str, floor: int) -> None:
         self._before(1)
         self.inner.advance(sequence, floor)
+
+    def group_keys(self, locality: str) -> Iterator[bytes]:
+        return self.inner.group_keys(locality)
+
+    def index_partitions(self, locality: str
+                         ) -> Iterator[base.IndexPartition]:
+        return self.inner.index_partitions(locality)
+
+    def sizes(self, localities: Sequence[str]) -> list[base.Size]:
+        return self.inner.sizes(localities)

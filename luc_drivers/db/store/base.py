@@ -29,6 +29,7 @@ Rules that a store keeps (numbers are those of database-rules.md):
 
 import abc
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import enum
@@ -190,6 +191,29 @@ class IndexRead:
     upper: bytes | None = None
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class IndexPartition:
+    """One partition of index entries."""
+
+    table: int
+    index: int
+    first: bytes
+    bucket: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Size:
+    """How large a part of the database is.
+
+    :ivar place: the keyspace's table, or the file.
+    :ivar size: bytes on disk; of this database and those that share the
+        place with it.
+    """
+
+    place: str
+    size: int
+
+
 class Counters(threading.local):
     """What the current thread (or greenlet) has cost so far."""
 
@@ -311,6 +335,22 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def advance(self, sequence: str, floor: int) -> None:
         """Make all numbers claimed from now on greater than ``floor``."""
+
+    # --- the whole, for those who look after it: slow
+
+    @abc.abstractmethod
+    def group_keys(self, locality: str) -> Iterator[bytes]:
+        """Yield the keys of all groups, in no order; what is written
+        meanwhile may be missing."""
+
+    @abc.abstractmethod
+    def index_partitions(self, locality: str) -> Iterator[IndexPartition]:
+        """Yield all partitions of index entries, in no order; what is
+        written meanwhile may be missing, and some may be empty."""
+
+    @abc.abstractmethod
+    def sizes(self, localities: Sequence[str]) -> list[Size]:
+        """Return how much the database takes, at the node that answers."""
 
 
 @dataclasses.dataclass(frozen=True)

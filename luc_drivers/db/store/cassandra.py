@@ -21,6 +21,7 @@ live, since no row marker stays behind.
 """
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import itertools
@@ -232,21 +233,51 @@ class CassandraStore(base.Store):
     def _empty(self, locality: str, table: str,
                columns: tuple[str, ...]) -> None:
         """Delete this database's partitions of a table, found by a scan."""
+        delete = (f'DELETE FROM {self.keyspace(locality)}.{table} WHERE '
+                  + ' AND '.join(f'{c} = ?' for c in columns))
+        for keys in self._partitions(locality, table, columns):
+            self._all([(locality, cql.Request(
+                delete, key, consistency=schema.level(locality)))
+                for key in keys])
+
+    def _partitions(self, locality: str, table: str,
+                    columns: tuple[str, ...]) -> Iterator[list[tuple]]:
+        """Yield the keys of this database's partitions, page by page."""
         keyspace, key = self.keyspace(locality), ', '.join(columns)
         select = (f'SELECT DISTINCT {key}, token({key}) '
                   f'FROM {keyspace}.{table} WHERE token({key}) > ? LIMIT 5000')
-        delete = (f'DELETE FROM {keyspace}.{table} WHERE '
-                  + ' AND '.join(f'{c} = ?' for c in columns))
-        token, level = -2 ** 63, schema.level(locality)
+        token = -2 ** 63
         while True:
             rows, = self._all([(locality, cql.Request(
-                select, (token,), consistency=level, idempotent=True))])
+                select, (token,), consistency=schema.level(locality),
+                idempotent=True))])
             if not rows:
                 return
             token = rows[-1][-1]
-            mine = [r[:-1] for r in rows if r[0] == self._db(locality)]
-            self._all([(locality, cql.Request(
-                delete, r, consistency=level)) for r in mine])
+            yield [r[:-1] for r in rows if r[0] == self._db(locality)]
+
+    def group_keys(self, locality: str) -> Iterator[bytes]:
+        for keys in self._partitions(locality, 'rows', ('db', 'grp')):
+            for _, group in keys:
+                yield group
+
+    def index_partitions(self, locality: str
+                         ) -> Iterator[base.IndexPartition]:
+        for keys in self._partitions(
+                locality, 'idx', ('db', 'tbl', 'idx', 'first', 'bucket')):
+            for key in keys:
+                yield base.IndexPartition(*key[1:])
+
+    def sizes(self, localities: Sequence[str]) -> list[base.Size]:
+        found = []
+        for keyspace in dict.fromkeys(map(self.keyspace, localities)):
+            rows = self._global(
+                'SELECT table_name, mebibytes FROM system_views.disk_usage '
+                'WHERE keyspace_name = ?', (keyspace,),
+                consistency='LOCAL_ONE', idempotent=True)
+            found += [base.Size(f'{keyspace}.{table}', size << 20)
+                      for table, size in sorted(rows)]
+        return found
 
     # --- rows
 

@@ -440,6 +440,44 @@ class EmbeddedStore(base.Store):
             ' ON CONFLICT DO UPDATE SET next = max(next, 1 + ?2)',
             (sequence, floor)))
 
+    # --- the whole
+
+    def _pages(self, sql: str, start: tuple[Any, ...],
+               width: int) -> Iterator[tuple[Any, ...]]:
+        """Yield a query's rows by pages; the first ``width`` columns are
+        where the next page begins."""
+        while True:
+            def work(sqlite: apsw.Connection,
+                     after: tuple[Any, ...] = start) -> list[Any]:
+                return sqlite.execute(sql, after).fetchall()
+            rows = self._run(work)
+            if not rows:
+                return
+            yield from rows
+            start = (start[0], *rows[-1][:width])
+
+    def group_keys(self, locality: str) -> Iterator[bytes]:
+        for group, in self._pages(
+                'SELECT DISTINCT grp FROM rows WHERE loc = ?1 AND grp > ?2'
+                ' ORDER BY grp LIMIT 1000', (locality, b''), 1):
+            yield group
+
+    def index_partitions(self, locality: str
+                         ) -> Iterator[base.IndexPartition]:
+        for row in self._pages(
+                'SELECT DISTINCT tbl, idx, first, bucket FROM idx'
+                ' WHERE loc = ?1 AND gone IS NULL'
+                ' AND (tbl, idx, first, bucket) > (?2, ?3, ?4, ?5)'
+                ' ORDER BY tbl, idx, first, bucket LIMIT 1000',
+                (locality, -1, -1, b'', -1), 4):
+            yield base.IndexPartition(*row)
+
+    def sizes(self, localities: Sequence[str]) -> list[base.Size]:
+        del localities
+        size: int = self._run(lambda sqlite: sqlite.pragma('page_count')
+                              * sqlite.pragma('page_size'))
+        return [base.Size(self.file, size)]
+
 
 def _new_values(write: base.RowWrite, kind: str,
                 now: float) -> tuple[Any, ...]:

@@ -19,6 +19,7 @@ the model's checks hang there.  ``ignore_locks`` breaks rule 2 on purpose.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import threading
@@ -218,3 +219,16 @@ class MemoryStore(base.Store):
         with self._lock:
             first = self.sequences.get(sequence, 1)
             self.sequences[sequence] = max(first, floor + 1)
+
+    def group_keys(self, locality: str) -> Iterator[bytes]:
+        yield from [group.key for group, rows in self.groups.items()
+                    if group.locality == locality and rows]
+
+    def index_partitions(self, locality: str
+                         ) -> Iterator[base.IndexPartition]:
+        for where, table, index, first, bucket in list(self.index):
+            if where == locality:
+                yield base.IndexPartition(table, index, first, bucket)
+
+    def sizes(self, localities: Sequence[str]) -> list[base.Size]:
+        return []

@@ -520,6 +520,40 @@ class StoreContract:
         self.assertEqual(60, len(drawn))
         self.assertEqual(60, len(set(drawn)))
 
+    # --- the whole
+
+    def test_group_keys(self):
+        groups = [self.group() for _ in range(3)]
+        for group in groups:
+            self.put(group, insert(RowKey(1, b'a'), txid(1)),
+                     insert(RowKey(2, b'b'), txid(1)))
+        other = self.group('global')
+        self.put(other, insert(RowKey(1, b'a'), txid(1)))
+        found = list(self.store.group_keys('at_site1'))
+        self.assertEqual(len(found), len(set(found)))
+        self.assertTrue({g.key for g in groups} <= set(found))
+        self.assertFalse(other.key in found)
+        self.assertIn(other.key, list(self.store.group_keys('global')))
+
+    def test_index_partitions(self):
+        first = b'w%d-%d' % (os.getpid(), next(_numbers))
+        kept = [self.entry(first, bucket=b, ref=r)
+                for b in (0, 3) for r in (b'1', b'2')]
+        gone = self.entry(first + b'x')
+        self.store.put_index([*kept, gone], 5)
+        self.store.remove_index([gone], 6)
+        found = [p for p in self.store.index_partitions('at_site1')
+                 if p.first == first]
+        self.assertEqual(
+            {base.IndexPartition(e.table, e.index, first, e.bucket)
+             for e in kept}, set(found))
+        self.assertEqual(2, len(found))
+
+    def test_sizes(self):
+        for size in self.store.sizes(LOCALITIES):
+            self.assertTrue(size.place)
+            self.assertTrue(size.size >= 0, size)
+
     # --- life
 
     def test_counters(self):
