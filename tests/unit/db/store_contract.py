@@ -480,10 +480,11 @@ class StoreContract:
     def test_leases(self):
         one, two = f'h{next(_numbers)}', f'h{next(_numbers)}'
         self.store.lease(one, 60)
-        self.store.lease(two, 1)
+        self.store.lease(two, 60)
         self.assertEqual({one, two}, {one, two} & self.store.leases())
         self.store.lease(one, 0)
         self.assertEqual({two}, {one, two} & self.store.leases())
+        self.store.lease(two, 1)
         time.sleep(2.1)
         self.assertEqual(set(), {one, two} & self.store.leases())
 
