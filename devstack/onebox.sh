@@ -5,6 +5,7 @@
 #   onebox.sh up|status|down|wipe      without the server; --help says more
 #   onebox.sh logs|restart SERVICE     look after one service
 #   onebox.sh boot N|bench             boot servers at once; measure
+#   onebox.sh tempest [--set NAME]     judge it by Tempest
 #
 #   --store embedded     files instead of Cassandra: no server, no Java
 #   --backend baseline   the same cloud on MariaDB and RabbitMQ, to compare
@@ -18,9 +19,11 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 services=(
     nova==34.0.0 glance==33.0.0 keystone==30.0.0 openstack-placement==16.0.0
+    neutron==29.0.0
     python-openstackclient osc-placement uWSGI PyMySQL pymemcache
     python-memcached
 )
+tempest=47.0.0
 
 say() { printf '[%6ds] %s\n' $SECONDS "$*"; }
 die() { printf 'onebox.sh: %s\n' "$*" >&2; exit 1; }
@@ -118,6 +121,15 @@ install_python() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
+install_tempest() {
+    [ "$("$venv/bin/tempest" --version 2>/dev/null)" != "tempest $tempest" ] \
+        || return 0
+    say "installing Tempest from PyPI into $venv"
+    "$venv/bin/python" -m pip --disable-pip-version-check install -q \
+        "tempest==$tempest" >"$state/pip.log" 2>&1 \
+        || die "pip install tempest failed (see $state/pip.log)"
+}
+
 case $action in
 up|demo|bench)
     install_packages
@@ -126,6 +138,7 @@ up|demo|bench)
 *)
     [ -x "$venv/bin/python" ] || die "there is no virtual environment in" \
         "$venv yet: onebox.sh up makes it (--state, --venv name others)"
+    [ "$action" != tempest ] || install_tempest
     ;;
 esac
 exec "$venv/bin/python" -m luc_drivers.onebox "${words[@]}" --venv "$venv" \

@@ -26,28 +26,59 @@ _POLL = 0.1
 
 @dataclasses.dataclass
 class Boot:
-    """One boot: ``status`` as nova says at the end, or TIMEOUT."""
+    """One boot: ``status`` as nova says at the end, or TIMEOUT.
+
+    :ivar addresses: of its ports.
+    """
 
     name: str
     server: str
     status: str
     seconds: float
     fault: str = ''
+    addresses: tuple[str, ...] = ()
 
 
-def boot(cloud: bootstrap.Cloud, name: str, image: str,
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a server is made of: ids of image and network."""
+
+    image: str
+    network: str
+
+
+def parts(cloud: bootstrap.Cloud) -> Parts:
+    """Return the first image and the private network.
+
+    :raises errors.OneboxError: the cloud has not been seeded.
+    """
+    images = cloud.request('image', 'GET', '/v2/images', params={
+        'name': bootstrap.IMAGES[0]})['images']
+    networks = cloud.network('GET', '/networks', params={
+        'name': bootstrap.PRIVATE})['networks']
+    if not images or not networks:
+        missing = 'network' if images else 'image'
+        raise errors.OneboxError(
+            f'the {missing} to boot with is missing: run onebox.sh up')
+    return Parts(images[0]['id'], networks[0]['id'])
+
+
+def boot(cloud: bootstrap.Cloud, name: str, made_of: Parts,
          timeout: float = BOOT_TIMEOUT) -> Boot:
-    """Boot one server and wait until it is ACTIVE or ERROR."""
+    """Boot one server with a port and wait until it is ACTIVE or ERROR."""
     started = time.monotonic()
     server = cloud.compute('POST', '/servers', json={'server': {
-        'name': name, 'imageRef': image, 'networks': 'none',
+        'name': name, 'imageRef': made_of.image,
+        'networks': [{'uuid': made_of.network}],
         'flavorRef': bootstrap.FLAVORS[0][0]}})['server']['id']
     while True:
         found = cloud.compute('GET', f'/servers/{server}')['server']
         seconds = time.monotonic() - started
         if found['status'] in ('ACTIVE', 'ERROR'):
             return Boot(name, server, found['status'], seconds,
-                        found.get('fault', {}).get('message', ''))
+                        found.get('fault', {}).get('message', ''),
+                        tuple(one['addr'] for ports in
+                              found['addresses'].values() for one in ports))
         if seconds > timeout:
             return Boot(name, server, 'TIMEOUT', seconds,
                         f'still {found["status"]}')
@@ -74,28 +105,15 @@ def delete(cloud: bootstrap.Cloud, server: str,
         time.sleep(_POLL)
 
 
-def image(cloud: bootstrap.Cloud) -> str:
-    """Return the id of the image to boot from.
-
-    :raises errors.OneboxError: the cloud has not been seeded.
-    """
-    found = cloud.request('image', 'GET', '/v2/images', params={
-        'name': bootstrap.IMAGES[0]})['images']
-    if not found:
-        raise errors.OneboxError(
-            f'image {bootstrap.IMAGES[0]} is missing: run onebox.sh up')
-    return found[0]['id']
-
-
 def boot_many(settings: onebox_settings.Settings, count: int,
               prefix: str) -> tuple[list[Boot], float]:
     """Boot servers at once; return them and the seconds until the last."""
     cloud = bootstrap.Cloud(settings)
-    image_id = image(cloud)
+    made_of = parts(cloud)
     started = time.monotonic()
     with futures.ThreadPoolExecutor(count) as pool:
         boots = list(pool.map(
-            lambda at: boot(cloud, f'{prefix}{at}', image_id), range(count)))
+            lambda at: boot(cloud, f'{prefix}{at}', made_of), range(count)))
     return boots, time.monotonic() - started
 
 

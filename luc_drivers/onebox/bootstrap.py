@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Identity of the cloud, its images and flavors: through the REST APIs.
+"""Identity of the cloud, images, flavors, networks: through the REST APIs.
 
 All of it may be repeated: what is there already is left alone.  (The
 openstack command would cost three seconds for each call.)
@@ -26,11 +26,17 @@ from keystoneauth1.identity import v3
 
 from luc_drivers.onebox import errors
 from luc_drivers.onebox import settings as onebox_settings
+from luc_drivers.onebox.services import neutron
 
 IMAGES = ('tiny', 'tiny2')
 _IMAGE_BYTES = 1 << 20
 #: (id, name, MiB of memory); ids as Tempest's DevStack jobs name them
 FLAVORS = (('42', 'm1.nano', 64), ('84', 'm1.micro', 128))
+#: networks as DevStack makes them: servers' own, and the outside
+PRIVATE = 'private'
+PUBLIC = 'public'
+_PRIVATE_RANGE = '10.0.0.0/20'
+_PUBLIC_RANGE = '172.24.4.0/24'
 
 
 class Cloud:
@@ -73,6 +79,10 @@ class Cloud:
         """Send one request to nova, with a recent microversion."""
         return self.request('compute', method, path, headers={
             'OpenStack-API-Version': 'compute 2.87'}, **options)
+
+    def network(self, method: str, path: str, **options: Any) -> Any:
+        """Send one request to neutron; ``path`` begins below the version."""
+        return self.request('network', method, f'/v2.0{path}', **options)
 
     def _ensure(self, kind: str, query: dict[str, str],
                 body: dict[str, Any]) -> str:
@@ -121,8 +131,7 @@ def register(settings: onebox_settings.Settings) -> None:
             ('placement', 'placement', settings.url('placement')),
             ('glance', 'image', settings.url('glance')),
             ('nova', 'compute', settings.url('nova-api', '/v2.1')),
-            # With the stand-in, too: nova needs the endpoint and the user.
-            ('neutron', 'network', settings.url('network'))):
+            ('neutron', 'network', settings.url('neutron'))):
         user = cloud.user(name, settings.service_password)
         for role in roles:
             cloud.grant(service_project, user, role)
@@ -133,8 +142,9 @@ def register(settings: onebox_settings.Settings) -> None:
 
 
 def seed(settings: onebox_settings.Settings) -> None:
-    """Upload two small images, make two small flavors."""
+    """Upload two small images, make two small flavors and two networks."""
     cloud = Cloud(settings)
+    seed_networks(cloud)
     images = {image['name']: image for image in
               cloud.request('image', 'GET', '/v2/images')['images']}
     for name in IMAGES:
@@ -156,22 +166,48 @@ def seed(settings: onebox_settings.Settings) -> None:
                 'disk': 1}})
 
 
-def compute_is_up(settings: onebox_settings.Settings,
+def seed_networks(cloud: Cloud) -> None:
+    """Make a private and an external network, and a router between them."""
+    def ensure(kind: str, name: str, **body: Any) -> dict[str, Any]:
+        found = cloud.network('GET', f'/{kind}s',
+                              params={'name': name})[f'{kind}s']
+        return found[0] if found else cloud.network(
+            'POST', f'/{kind}s', json={kind: {'name': name, **body}})[kind]
+
+    private = ensure('network', PRIVATE)
+    inside = ensure('subnet', f'{PRIVATE}-subnet', network_id=private['id'],
+                    ip_version=4, cidr=_PRIVATE_RANGE)
+    public = ensure('network', PUBLIC, **{
+        'router:external': True, 'provider:network_type': 'flat',
+        'provider:physical_network': neutron.PUBLIC})
+    ensure('subnet', f'{PUBLIC}-subnet', network_id=public['id'],
+           ip_version=4, cidr=_PUBLIC_RANGE, enable_dhcp=False)
+    router = ensure('router', 'router1',
+                    external_gateway_info={'network_id': public['id']})
+    ports = cloud.network('GET', '/ports', params={
+        'device_id': router['id'], 'network_id': private['id']})['ports']
+    if not ports:
+        cloud.network('PUT', f'/routers/{router["id"]}/add_router_interface',
+                      json={'subnet_id': inside['id']})
+
+
+def compute_is_up(settings: onebox_settings.Settings, host: str,
                   since: datetime.datetime) -> bool:
-    """Return whether nova-compute has reported itself up after a moment.
+    """Return whether a host's nova-compute has reported itself up since.
 
     nova takes a dead one for up for another minute.
     """
     services = Cloud(settings).compute(
-        'GET', '/os-services?binary=nova-compute')['services']
+        'GET', '/os-services', params={
+            'binary': 'nova-compute', 'host': host})['services']
     return any(one['state'] == 'up' and one['updated_at'] and
                datetime.datetime.fromisoformat(one['updated_at']).replace(
                    tzinfo=datetime.UTC) > since for one in services)
 
 
-def write_openrc(settings: onebox_settings.Settings) -> None:
-    """Write the file to be sourced before using the openstack command."""
-    values = {
+def openrc(settings: onebox_settings.Settings) -> dict[str, str]:
+    """Return the variables by which the openstack command finds the cloud."""
+    return {
         'OS_AUTH_URL': settings.url('keystone', '/v3'),
         'OS_USERNAME': 'admin',
         'OS_PASSWORD': settings.admin_password,
@@ -182,7 +218,12 @@ def write_openrc(settings: onebox_settings.Settings) -> None:
         'OS_REGION_NAME': settings.region,
         'OS_COMPUTE_API_VERSION': '2.latest',
     }
-    lines = [f"export {name}='{value}'" for name, value in values.items()]
+
+
+def write_openrc(settings: onebox_settings.Settings) -> None:
+    """Write the file to be sourced before using the openstack command."""
+    lines = [f"export {name}='{value}'"
+             for name, value in openrc(settings).items()]
     lines.append(f"case :$PATH: in *:'{settings.venv}/bin':*) ;; "
                  f"*) export PATH='{settings.venv}/bin':$PATH ;; esac")
     onebox_settings.write_private(settings.openrc, '\n'.join(lines) + '\n')

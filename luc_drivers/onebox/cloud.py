@@ -18,6 +18,7 @@ import functools
 import json
 import pathlib
 import shutil
+import time
 from types import ModuleType
 
 from luc_drivers.onebox import backends
@@ -30,12 +31,13 @@ from luc_drivers.onebox import settings as onebox_settings
 from luc_drivers.onebox.services import glance
 from luc_drivers.onebox.services import helpers
 from luc_drivers.onebox.services import keystone
+from luc_drivers.onebox.services import neutron
 from luc_drivers.onebox.services import nova
 from luc_drivers.onebox.services import placement
 from luc_drivers.testing import process
 
 # Raised when what set-up makes has changed: then it is done again.
-_SET_UP_VERSION = 1
+_SET_UP_VERSION = 2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,13 +65,14 @@ class Cloud:
         settings, backend = self.settings, self.backend
         return [
             helpers.memcached(settings),
-            helpers.network_stand_in(settings),
             keystone.daemon(settings, backend),
             placement.daemon(settings, backend),
             glance.daemon(settings, backend),
+            neutron.api(settings, backend),
+            *neutron.workers(settings, backend),
             *nova.controllers(settings, backend),
             nova.api(settings, backend),
-            nova.compute(settings, backend),
+            *nova.computes(settings, backend),
         ]
 
     def service(self, name: str) -> daemons.Daemon:
@@ -98,22 +101,24 @@ def up(cloud: Cloud) -> None:
     settings = cloud.settings
     write_config(cloud)
     cloud.backend.start(settings, cloud.environment, cloud.progress)
-    _start(cloud, ['memcached', 'network-stand-in'])
+    _start(cloud, ['memcached'])
     if not _is_set_up(settings):
         set_up(cloud)
-    _start(cloud, ['keystone', 'placement', 'glance', 'nova-conductor',
-                   'nova-conductor-cell1', 'nova-scheduler', 'nova-api',
-                   'nova-compute'], 'services: starting')
+    _start(cloud, [daemon.name for daemon in cloud.services()],
+           'services: starting')
     bootstrap.write_openrc(settings)
     seeded = settings.folder / 'seeded'
     if not seeded.exists():
-        with cloud.progress.step('images and flavors'):
+        with cloud.progress.step('images, flavors and networks'):
             bootstrap.seed(settings)
     with cloud.progress.step('waiting for nova-compute'):
-        _wait_for_compute(cloud)
-    if not seeded.exists():
+        for name in nova.compute_names(settings):
+            _wait_for_compute(cloud, name)
+    # Else the scheduler would find further hosts, but half a minute later.
+    hosts = str(settings.computes)
+    if not seeded.exists() or seeded.read_text() != hosts:
         nova.discover_hosts(settings, cloud.runner())
-        seeded.touch()
+        seeded.write_text(hosts)
 
 
 def write_config(cloud: Cloud) -> None:
@@ -129,7 +134,7 @@ def write_config(cloud: Cloud) -> None:
     for name in ('logs', 'pids', 'lock'):
         settings.folder.joinpath(name).mkdir(parents=True, exist_ok=True)
     cloud.backend.write_config(settings)
-    for service in (keystone, placement, glance, nova):
+    for service in (keystone, placement, glance, neutron, nova):
         service.write_config(settings, cloud.backend)
 
 
@@ -147,6 +152,7 @@ def set_up(cloud: Cloud) -> None:
         nova.set_up(settings, backend, run)
         placement.set_up(settings, backend, run)
         glance.set_up(settings, backend, run)
+        neutron.set_up(settings, backend, run)
 
     progress_module.run_all([identity, rest])
     settings.folder.joinpath('set-up.json').write_text(
@@ -156,7 +162,7 @@ def set_up(cloud: Cloud) -> None:
 def _fingerprint(settings: onebox_settings.Settings) -> dict:
     """Return what set-up depends on: other releases need other tables."""
     packages = sorted(
-        path.name for name in ('nova', 'glance', 'keystone',
+        path.name for name in ('nova', 'glance', 'keystone', 'neutron',
                                'openstack_placement')
         for path in settings.venv.glob(
             f'lib/python3*/site-packages/{name}-*.dist-info'))
@@ -191,14 +197,15 @@ def _start(cloud: Cloud, names: list[str], what: str = '') -> None:
         do()
 
 
-def _wait_for_compute(cloud: Cloud) -> None:
-    """Wait until nova-compute, as it was started last, is up."""
-    file = daemons.pid_file(cloud.settings, 'nova-compute')
+def _wait_for_compute(cloud: Cloud, name: str) -> None:
+    """Wait until a nova-compute, as it was started last, is up."""
+    file = daemons.pid_file(cloud.settings, name)
     since = datetime.datetime.fromtimestamp(file.stat().st_mtime,
                                             datetime.UTC)
     daemon = dataclasses.replace(
-        cloud.service('nova-compute'),
-        ready=lambda: bootstrap.compute_is_up(cloud.settings, since))
+        cloud.service(name),
+        ready=lambda: bootstrap.compute_is_up(
+            cloud.settings, nova.compute_host(name), since))
     daemons.wait(cloud.settings, [daemon])
 
 
@@ -223,28 +230,36 @@ def wipe(cloud: Cloud) -> None:
     shutil.rmtree(folder)
 
 
-def restart(cloud: Cloud, name: str, hard: bool = False) -> None:
-    """Stop (``hard``: ``kill -9``) and start one service or server."""
-    if name in cloud.backend.names(cloud.settings):
+def restart(cloud: Cloud, name: str, hard: bool = False,
+            pause: float = 0.0) -> None:
+    """Stop and start one service or server, and wait until it is ready.
+
+    :param hard: by ``kill -9``; a server of the backend only so.
+    :param pause: seconds between stop and start.
+    :raises errors.OneboxError: no such service, or it does not come up.
+    """
+    settings, backend = cloud.settings, cloud.backend
+    what = f'{name}: {"kill -9" if hard else "stop"} and start'
+    if name in backend.names(settings):
         if not hard:
             raise errors.OneboxError(
                 f'{name} can\'t be stopped alone but by restart --kill')
-        with cloud.progress.step(f'{name}: kill -9 and start'):
-            cloud.backend.kill(cloud.settings, name)
-            cloud.backend.start(cloud.settings, cloud.environment,
-                                cloud.progress)
+        with cloud.progress.step(what):
+            backend.kill(settings, name)
+            time.sleep(pause)
+            backend.start(settings, cloud.environment, cloud.progress)
         return
     daemon = cloud.service(name)
-    with cloud.progress.step(f'{name}: {"kill -9" if hard else "stop"} and '
-                             'start'):
+    with cloud.progress.step(what):
         if hard:
-            daemons.kill(cloud.settings, daemon)
+            daemons.kill(settings, daemon)
         else:
-            daemons.stop(cloud.settings, [daemon], cloud.progress)
-        daemons.start(cloud.settings, daemon, cloud.environment)
-        daemons.wait(cloud.settings, [daemon])
-        if name == 'nova-compute':
-            _wait_for_compute(cloud)
+            daemons.stop(settings, [daemon], cloud.progress)
+        time.sleep(pause)
+        daemons.start(settings, daemon, cloud.environment)
+        daemons.wait(settings, [daemon])
+        if name in nova.compute_names(cloud.settings):
+            _wait_for_compute(cloud, name)
 
 
 def status(cloud: Cloud) -> list[daemons.State]:
@@ -285,5 +300,3 @@ def foreign_processes() -> list[str]:
                     'postgres'):
             found.add(name)
     return sorted(found)
-
-

@@ -20,10 +20,13 @@ import sys
 from luc_drivers.onebox import bench
 from luc_drivers.onebox import boot
 from luc_drivers.onebox import bootstrap
+from luc_drivers.onebox import check
 from luc_drivers.onebox import cloud as clouds
 from luc_drivers.onebox import errors
 from luc_drivers.onebox import progress as progress_module
 from luc_drivers.onebox import settings as onebox_settings
+from luc_drivers.onebox.tempest import runs as tempest_runs
+from luc_drivers.onebox.tempest import sets as tempest_sets
 
 
 def parser() -> argparse.ArgumentParser:
@@ -47,6 +50,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument('--workers', type=int, metavar='N',
                         help='processes of each API, conductor, scheduler '
                              '(1)')
+    common.add_argument('--computes', type=int, metavar='N',
+                        help='nova-compute services, each as a host by '
+                             'itself (1)')
     common.add_argument('--cassandra', metavar='HOST:PORT',
                         help='use an existing Cassandra')
     common.add_argument('--cassandra-user', metavar='ROLE',
@@ -80,6 +86,24 @@ def parser() -> argparse.ArgumentParser:
     boots = add('boot', 'boot servers at once and delete them')
     boots.add_argument('count', type=int, metavar='N')
     boots.add_argument('--keep', action='store_true', help="don't delete")
+    checks = add('check', 'try openstack commands on a running cloud')
+    checks.add_argument('--kill', action='append', metavar='SERVICE',
+                        help="instead: kill -9 a service, start it again and "
+                             "boot a server; 'all' = each that matters, in "
+                             'turn')
+    checks.add_argument('--pause', type=float, default=0.0, metavar='S',
+                        help='how long a killed service stays dead (0)')
+    judged = add('tempest', "run Tempest's tests on a running cloud")
+    judged.add_argument('regex', nargs='?', metavar='REGEX',
+                        help='only tests whose id matches')
+    judged.add_argument('--set', dest='sets', action='append',
+                        choices=list(tempest_sets.SETS),
+                        help='only this set; may be repeated (all)')
+    judged.add_argument('--concurrency', type=int, default=2, metavar='N',
+                        help='tests at the same time (2)')
+    judged.add_argument('--results', type=pathlib.Path, metavar='DIR',
+                        help='where results are kept as JSON '
+                             '(STATE/CLOUD/tempest/results)')
     measure = add('bench', 'measure boots and memory')
     measure.add_argument('--parallel', type=int, default=bench.PARALLEL,
                          metavar='N')
@@ -96,7 +120,7 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-_FIELDS = ('port_offset', 'host_ip', 'workers', 'cassandra',
+_FIELDS = ('port_offset', 'host_ip', 'workers', 'computes', 'cassandra',
            'cassandra_user', 'cassandra_password', 'heap_mb')
 
 
@@ -121,7 +145,8 @@ def _check(args: argparse.Namespace) -> None:
         raise errors.OneboxError('--store belongs to --backend luc')
     if args.backend == 'baseline' and args.cassandra:
         raise errors.OneboxError('--cassandra belongs to --backend luc')
-    for name in ('workers', 'count', 'parallel', 'repeats', 'rounds'):
+    for name in ('workers', 'computes', 'count', 'concurrency', 'parallel',
+                 'repeats', 'rounds'):
         value = getattr(args, name, None)
         if value is not None and value < 1:
             raise errors.OneboxError(f'{name} must be at least 1')
@@ -171,7 +196,7 @@ def _do_demo(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
     cloud = _up(args, cloud)
     client = bootstrap.Cloud(cloud.settings)
     with cloud.progress.step('booting a server'):
-        booted = boot.boot(client, 'demo', boot.image(client))
+        booted = boot.boot(client, 'demo', boot.parts(client))
     if booted.status != 'ACTIVE':
         raise errors.OneboxError(
             f'server demo ({booted.server}) is {booted.status}: '
@@ -179,7 +204,8 @@ def _do_demo(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
     cloud.progress.say(f'server demo is ACTIVE after {booted.seconds:.1f} s')
     server = client.compute('GET', f'/servers/{booted.server}')['server']
     print(f'\nserver {server["name"]}  {server["id"]}  {server["status"]}  '
-          f'on {server["OS-EXT-SRV-ATTR:host"]}\n')
+          f'on {server["OS-EXT-SRV-ATTR:host"]}  '
+          f'{bootstrap.PRIVATE}={",".join(booted.addresses)}\n')
     print('\n'.join(cloud.backend.describe(cloud.settings)))
     foreign = clouds.foreign_processes()
     print('other database or message servers on this machine: '
@@ -246,6 +272,30 @@ def _do_boot(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
     return 0 if active == args.count else 1
 
 
+def _do_check(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    if not args.kill:
+        check.run_commands(cloud)
+        cloud.progress.say('all commands work')
+        return 0
+    names = (check.victims(cloud) if 'all' in args.kill else args.kill)
+    results = check.survive_kills(cloud, names, args.pause)
+    for name, one in results:
+        print(f'{name:<22} next boot {one.status} after {one.seconds:.1f} s')
+    return 0
+
+
+def _do_tempest(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    if not clouds.is_up(cloud):
+        raise errors.OneboxError('the cloud does not run: onebox.sh up')
+    if args.regex and args.sets:
+        raise errors.OneboxError('give either REGEX or --set')
+    chosen = {args.regex: args.regex} if args.regex else {
+        name: tempest_sets.SETS[name]
+        for name in args.sets or tempest_sets.SETS}
+    return tempest_runs.judge(cloud.settings, cloud.progress, chosen,
+                              args.concurrency, args.results)
+
+
 def _do_bench(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
     output = args.output or cloud.settings.state / 'bench.jsonl'
     chosen = [cloud.settings.variant]
@@ -277,5 +327,6 @@ def _do_bench(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
 ACTIONS = {
     'up': _do_up, 'demo': _do_demo, 'status': _do_status, 'logs': _do_logs,
     'restart': _do_restart, 'down': _do_down, 'wipe': _do_wipe,
-    'boot': _do_boot, 'bench': _do_bench,
+    'boot': _do_boot, 'check': _do_check,
+    'tempest': _do_tempest, 'bench': _do_bench,
 }

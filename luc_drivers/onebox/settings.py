@@ -35,7 +35,7 @@ PORTS = {
     'placement': 8778,
     'glance': 9292,
     'nova-api': 8774,
-    'network': 9696,
+    'neutron': 9696,
     'memcached': 11211,
     'cassandra': 9042,
     'cassandra-storage': 7000,
@@ -47,8 +47,8 @@ PORTS = {
 # So that both backends' clouds can run at the same time.
 _DEFAULT_OFFSET = {'luc': 0, 'baseline': 20000}
 
-DATABASES = ('keystone', 'placement', 'glance', 'nova_api', 'nova_cell0',
-             'nova_cell1')
+DATABASES = ('keystone', 'placement', 'glance', 'neutron', 'nova_api',
+             'nova_cell0', 'nova_cell1')
 
 
 def default_state() -> pathlib.Path:
@@ -68,6 +68,7 @@ class Settings:
     :ivar port_offset: added to every port.
     :ivar host_ip: address that the services listen on.
     :ivar workers: processes of each API, of conductor and scheduler.
+    :ivar computes: how many nova-compute there are, each a host by itself.
     :ivar cassandra: ``host:port`` of an existing Cassandra, else our own is
         started.
     :ivar heap_mb: Java heap of our own Cassandra.
@@ -82,6 +83,7 @@ class Settings:
     region: str = 'RegionOne'
     site: str = 'site1'
     workers: int = 1
+    computes: int = 1
     cassandra: str = ''
     cassandra_user: str = ''
     cassandra_password: str = ''
@@ -126,8 +128,8 @@ class Settings:
         return str(self.venv / 'bin' / name)
 
 
-_SAVED = ('port_offset', 'host_ip', 'region', 'site', 'workers', 'cassandra',
-          'cassandra_user', 'cassandra_password', 'heap_mb',
+_SAVED = ('port_offset', 'host_ip', 'region', 'site', 'workers', 'computes',
+          'cassandra', 'cassandra_user', 'cassandra_password', 'heap_mb',
           'admin_password', 'service_password', 'store_password',
           'compute_password')
 

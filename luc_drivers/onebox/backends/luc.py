@@ -56,7 +56,7 @@ def transport_url(settings: onebox_settings.Settings, vhost: str = '') -> str:
 def conf_path(settings: onebox_settings.Settings,
               service: str = '') -> pathlib.Path:
     """Return the host's file that a service reads."""
-    name = 'luc-compute' if service == 'nova-compute' else 'luc'
+    name = 'luc-compute' if service.startswith('nova-compute') else 'luc'
     return settings.etc / name / 'luc.conf'
 
 

@@ -34,7 +34,8 @@ def write_config(settings: onebox_settings.Settings,
         'DEFAULT': {
             'log_file': settings.logs / 'glance.log',
             'use_stderr': False,
-            'enabled_backends': 'fs:file',
+            # The second for imports to several stores and copies.
+            'enabled_backends': 'fs:file,second:file',
             'transport_url': url,
             'worker_self_reference_url': settings.url('glance'),
             'bind_host': settings.host_ip,
@@ -44,6 +45,7 @@ def write_config(settings: onebox_settings.Settings,
         'database': {'connection': backend.db_url(settings, 'glance')},
         'glance_store': {'default_backend': 'fs'},
         'fs': {'filesystem_store_datadir': data / 'images'},
+        'second': {'filesystem_store_datadir': data / 'second'},
         'os_glance_staging_store':
             {'filesystem_store_datadir': data / 'staging'},
         'os_glance_tasks_store': {'filesystem_store_datadir': data / 'tasks'},
@@ -52,7 +54,7 @@ def write_config(settings: onebox_settings.Settings,
         'oslo_messaging_notifications': config.notifications(url),
         'keystone_authtoken': config.authtoken(settings, 'glance'),
     })
-    for name in ('images', 'staging', 'tasks', 'cache'):
+    for name in ('images', 'second', 'staging', 'tasks', 'cache'):
         data.joinpath(name).mkdir(parents=True, exist_ok=True)
 
 

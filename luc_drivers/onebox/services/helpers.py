@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What every cloud has besides: memcached and the network stand-in."""
+"""What every cloud has besides the services: memcached."""
 
 import getpass
 
@@ -26,13 +26,3 @@ def memcached(settings: onebox_settings.Settings) -> daemons.Daemon:
         ('memcached', '-u', getpass.getuser(), '-l', '127.0.0.1', '-p',
          str(port), '-U', '0', '-m', '64'),
         port=port, ready=lambda: daemons.listens('127.0.0.1', port))
-
-
-def network_stand_in(settings: onebox_settings.Settings) -> daemons.Daemon:
-    """Return the network API's stand-in."""
-    port = settings.port('network')
-    return daemons.Daemon(
-        'network-stand-in',
-        (settings.program('python'), '-m',
-         'luc_drivers.onebox.network_stand_in', settings.host_ip, str(port)),
-        port=port, url=settings.url('network'))

@@ -14,10 +14,12 @@
 
 Four configurations: ``nova`` (top level: API, scheduler, super-conductor; API
 database and cell0), ``nova-cell1`` (the cell's conductor), ``nova-compute``
-(no database at all) and ``nova-manage`` (both levels' databases).
+(no database at all; a second one is ``nova-compute2``) and ``nova-manage``
+(both levels' databases).
 """
 
 import shutil
+import socket
 from types import ModuleType
 
 from luc_drivers.onebox import commands
@@ -27,11 +29,16 @@ from luc_drivers.onebox import settings as onebox_settings
 from luc_drivers.onebox.services import wsgi
 
 CELL = 'nova_cell1'
+# DevStack's: placing by other servers of a group or near to a server, too.
+_FILTERS = (
+    'ComputeFilter', 'ComputeCapabilitiesFilter', 'ImagePropertiesFilter',
+    'ServerGroupAntiAffinityFilter', 'ServerGroupAffinityFilter',
+    'SameHostFilter', 'DifferentHostFilter')
 
 
 def write_config(settings: onebox_settings.Settings,
                  backend: ModuleType) -> None:
-    """Write all four nova.conf."""
+    """Write each nova.conf."""
     top, cell = (backend.transport_url(settings),
                  backend.transport_url(settings, CELL))
     api_database = {'connection': backend.db_url(settings, 'nova_api')}
@@ -42,16 +49,37 @@ def write_config(settings: onebox_settings.Settings,
                     'connection': backend.db_url(settings, 'nova_cell0')},
                 'api_database': api_database}),
             ('nova-cell1', cell, {'database': cell_database}),
-            ('nova-compute', cell, {}),
+            *[(name, cell, {}) for name in compute_names(settings)],
             ('nova-manage', cell, {'database': cell_database,
                                    'api_database': api_database})):
         sections = _sections(settings, name, url, top)
         sections.update(databases)
+        sections['DEFAULT'].update(_host(settings, name))
         config.write(settings.etc / name / 'nova.conf', sections)
     paste = settings.etc / 'nova' / 'api-paste.ini'
     shutil.copy(settings.venv / 'etc' / 'nova' / paste.name, paste)
-    settings.folder.joinpath('nova', 'instances').mkdir(
-        parents=True, exist_ok=True)
+
+
+def compute_names(settings: onebox_settings.Settings) -> list[str]:
+    """Return the names of the compute services' daemons."""
+    return ['nova-compute', *[f'nova-compute{number}' for number in
+                              range(2, settings.computes + 1)]]
+
+
+def compute_host(name: str) -> str:
+    """Return the host name that a compute service goes by."""
+    number = name.removeprefix('nova-compute')
+    return socket.gethostname() + (f'-{number}' if number else '')
+
+
+def _host(settings: onebox_settings.Settings, name: str) -> dict:
+    """Return the options by which one machine passes for several."""
+    if not name.startswith('nova-compute'):
+        return {'state_path': settings.folder / 'nova'}
+    number = name.removeprefix('nova-compute')
+    state = settings.folder / f'nova{number}'
+    state.joinpath('instances').mkdir(parents=True, exist_ok=True)
+    return {'state_path': state, 'host': compute_host(name)}
 
 
 def _sections(settings: onebox_settings.Settings, name: str, url: str,
@@ -60,7 +88,6 @@ def _sections(settings: onebox_settings.Settings, name: str, url: str,
     return {
         'DEFAULT': {
             'my_ip': settings.host_ip,
-            'state_path': settings.folder / 'nova',
             'transport_url': url,
             'compute_driver': 'fake.FakeDriverWithoutFakeNodes',
             'use_stderr': False,
@@ -70,7 +97,7 @@ def _sections(settings: onebox_settings.Settings, name: str, url: str,
             'osapi_compute_workers': settings.workers,
             'enabled_apis': 'osapi_compute',
             'allow_resize_to_same_host': True,
-            # The network stand-in sends no events.
+            # A port is up as soon as it is bound: nothing to wait for.
             'vif_plugging_is_fatal': False,
             'vif_plugging_timeout': 0,
         },
@@ -79,6 +106,7 @@ def _sections(settings: onebox_settings.Settings, name: str, url: str,
         'conductor': {'workers': settings.workers},
         'scheduler': {'workers': settings.workers,
                       'discover_hosts_in_cells_interval': 30},
+        'filter_scheduler': {'enabled_filters': ','.join(_FILTERS)},
         'oslo_concurrency': {'lock_path': settings.folder / 'lock'},
         'oslo_messaging_notifications': config.notifications(notify_url),
         'cache': config.cache(settings),
@@ -139,11 +167,11 @@ def api(settings: onebox_settings.Settings,
          **backend.env(settings, 'nova-api')}, 'nova-api.log')
 
 
-def compute(settings: onebox_settings.Settings,
-            backend: ModuleType) -> daemons.Daemon:
-    """Return nova-compute."""
-    return _daemon(settings, backend, 'nova-compute', 'nova-compute',
-                   'nova-compute')
+def computes(settings: onebox_settings.Settings,
+             backend: ModuleType) -> list[daemons.Daemon]:
+    """Return each nova-compute."""
+    return [_daemon(settings, backend, name, 'nova-compute', name)
+            for name in compute_names(settings)]
 
 
 def _daemon(settings: onebox_settings.Settings, backend: ModuleType,

@@ -31,7 +31,6 @@ from luc_drivers.onebox import config
 from luc_drivers.onebox import daemons
 from luc_drivers.onebox import errors
 from luc_drivers.onebox import main
-from luc_drivers.onebox import network_stand_in
 from luc_drivers.onebox import progress as progress_module
 from luc_drivers.onebox import settings as onebox_settings
 
@@ -44,7 +43,8 @@ class OneboxTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.state = pathlib.Path(folder.name, 'state')
         self.venv = pathlib.Path(folder.name, 'venv')
-        for name in ('nova/api-paste.ini', 'glance/glance-api-paste.ini'):
+        for name in ('nova/api-paste.ini', 'neutron/api-paste.ini',
+                     'glance/glance-api-paste.ini'):
             path = self.venv / 'etc' / name
             path.parent.mkdir(parents=True)
             path.write_text('[pipeline:x]\n')
@@ -85,6 +85,7 @@ class ConfigTest(OneboxTest):
         for name, section, database in (
                 ('keystone/keystone.conf', 'database', 'keystone'),
                 ('glance/glance-api.conf', 'database', 'glance'),
+                ('neutron/neutron.conf', 'database', 'neutron'),
                 ('placement/placement.conf', 'placement_database',
                  'placement'),
                 ('nova/nova.conf', 'api_database', 'nova_api'),
@@ -370,19 +371,6 @@ class CommandTest(OneboxTest):
                          'echo bye; exit 3'), 'x')
         with self.assertRaisesRegex(errors.OneboxError, 'sync: /no/such'):
             run('sync', ('/no/such',), 'x')
-
-
-class StandInTest(unittest.TestCase):
-
-    def test_answers(self):
-        answer = network_stand_in.answer
-        self.assertEqual({'ports': []}, answer('GET', '/v2.0/ports')[1])
-        self.assertEqual('default', answer(
-            'GET', '/v2.0/security-groups')[1]['security_groups'][0]['name'])
-        self.assertIn('versions', answer('GET', '/')[1])
-        self.assertEqual('404 Not Found', answer('GET', '/v2.0/ports/1')[0])
-        self.assertEqual('501 Not Implemented',
-                         answer('POST', '/v2.0/ports')[0])
 
 
 class BenchTest(unittest.TestCase):
