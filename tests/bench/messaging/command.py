@@ -98,7 +98,7 @@ def _machine() -> dict[str, ty.Any]:
         .release_string(),
         'pyzmq': zmq.__version__,
         'libzmq': zmq.zmq_version(),
-        'date': datetime.datetime.now(datetime.timezone.utc).isoformat(
+        'date': datetime.datetime.now(datetime.UTC).isoformat(
             timespec='minutes'),
     }
 
