@@ -18,7 +18,9 @@ conflicts ask for, since nobody has seen a result yet.
 """
 
 from collections.abc import Callable
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import logging
 import re
 from typing import Any
@@ -130,18 +132,24 @@ class Session:
         if implicit and not self._open and (
                 plan.kind in _WRITES or plan.lock):
             self._begin()
-        here = self.database.store.here
-        rounds, requests = here.rounds, here.requests
-        if self._open:
-            outcome = self._inside(entry)
-        else:
-            outcome = self._alone(entry)
-        if LOG.isEnabledFor(logging.DEBUG):
-            LOG.debug('%d rounds, %d requests: %s', here.rounds - rounds,
-                      here.requests - requests, entry.sql)
+        with self._counted(entry.sql):
+            if self._open:
+                outcome = self._inside(entry)
+            else:
+                outcome = self._alone(entry)
         if outcome.changes > 0 and plan.kind in _WRITES:
             self.total_changes += outcome.changes
         return outcome
+
+    @contextlib.contextmanager
+    def _counted(self, what: str) -> Iterator[None]:
+        """Log what a statement cost the store (level debug)."""
+        here = self.database.store.here
+        rounds, requests = here.rounds, here.requests
+        yield
+        if LOG.isEnabledFor(logging.DEBUG):
+            LOG.debug('%d rounds, %d requests: %s', here.rounds - rounds,
+                      here.requests - requests, what)
 
     def _schema(self, sql: str, parameters: Parameters) -> Outcome:
         setting = pragmas.foreign_keys(sql)
@@ -327,7 +335,8 @@ class Session:
                 raise errors.WriteConflict(str(self._lost)) from self._lost
             while self._run is not None:
                 try:
-                    self._commit_run(self._run)
+                    with self._counted('COMMIT'):
+                        self._commit_run(self._run)
                     return
                 except errors.Refused as exc:
                     attempts.again(exc)
