@@ -25,6 +25,8 @@ from luc_drivers.onebox import daemons
 from luc_drivers.onebox import settings as onebox_settings
 from luc_drivers.onebox.services import wsgi
 
+#: entry point of luc_drivers.onebox.mechanism
+MECHANISM_DRIVER = 'luc_no_agent'
 #: physical network of the external network that bootstrap makes
 PUBLIC = 'public'
 
@@ -58,7 +60,7 @@ def write_config(settings: onebox_settings.Settings,
         'ml2': {
             'type_drivers': 'local,flat,vlan',
             'tenant_network_types': 'local',
-            'mechanism_drivers': 'luc_no_agent',
+            'mechanism_drivers': MECHANISM_DRIVER,
             'extension_drivers': 'port_security',
         },
         'ml2_type_flat': {'flat_networks': PUBLIC},
