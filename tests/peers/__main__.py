@@ -16,18 +16,24 @@
 
 Ends with the counts, the failures that the stock back end has as well
 (``known/NAME.txt``, each with its reason), and those that are ours; the exit
-status is 0 if there are none of the latter.
+status is 0 if there are none of the latter and the counts are those of the
+last run on stock.  A whole run writes its record to ``results/``.
 """
 
 import argparse
+import datetime
 import importlib.util
+import json
 import os
 import pathlib
 import subprocess
 import sys
 import tempfile
+import time
 
 from tests import summary
+from tests.peers import calls
+from tests.peers import results
 from tests.peers import suites
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -67,6 +73,20 @@ def make_work_folder(folder: pathlib.Path, packages: pathlib.Path) -> None:
         etc.symlink_to(installed)
 
 
+def database_environment(suite: suites.Suite, store: str,
+                         folder: pathlib.Path) -> dict[str, str]:
+    """Return what points a suite's engines at a store."""
+    made = folder / 'calls'
+    made.mkdir()
+    env = {'LUC_PEERS_STORE': store, 'LUC_PEERS_CALLS': str(made)}
+    # stock SQLite doesn't enforce foreign keys in these suites
+    query = f'store={store}&fresh=1&foreign_keys=off'
+    for section in suite.databases:
+        env[f'OS_{section.upper()}__CONNECTION'] = (
+            f'sqlite+luc:///{suite.package}_{section}?{query}')
+    return env
+
+
 def environment(suite: suites.Suite, arguments: argparse.Namespace,
                 folder: pathlib.Path) -> dict[str, str]:
     """Return the suite's environment: the only thing that redirects it."""
@@ -89,15 +109,10 @@ def environment(suite: suites.Suite, arguments: argparse.Namespace,
                 f'[DEFAULT]\nstate_path = {folder}\n'
                 f'[messaging]\nmatchmaker = {arguments.store}\n')
             env['LUC_CONFIG'] = str(config)
-    elif not arguments.stock:
-        # stock SQLite doesn't enforce foreign keys in these suites
-        query = f'store={arguments.store}&fresh=1&foreign_keys=off'
-        env['LUC_PEERS_STORE'] = arguments.store
-        for section in suite.databases:
-            env[f'OS_{section.upper()}__CONNECTION'] = (
-                f'sqlite+luc:///{suite.package}_{section}'
-                f'?{query}')
+    else:
         path.insert(0, str(HERE / 'site'))
+        if not arguments.stock:
+            env.update(database_environment(suite, arguments.store, folder))
     if env.get('PYTHONPATH'):
         path.append(env['PYTHONPATH'])
     env['PYTHONPATH'] = os.pathsep.join(path)
@@ -123,6 +138,9 @@ def main() -> int:
     arguments = parser.parse_args()
     suite = suites.SUITES[arguments.name]
     packages = site_packages(suite.package)
+    backend = 'stock' if arguments.stock else arguments.store
+    began = datetime.datetime.now(datetime.UTC)
+    start = time.monotonic()
 
     with tempfile.TemporaryDirectory(prefix='luc-peers-') as name:
         folder = pathlib.Path(name)
@@ -139,6 +157,7 @@ def main() -> int:
             command.append(regex)
         subprocess.run(command, cwd=folder, env=env, check=False)
         found = summary.results(name)
+        called = calls.merge(folder / 'calls')
 
     if not found:
         print(f'{arguments.name}: no test ran')
@@ -151,12 +170,29 @@ def main() -> int:
         ours = []
     for test in failed:
         print(f'FAILED {test} {known.get(test, "")}'.rstrip())
-    passed, bad_count, skipped = summary.counts(found)
-    print(f'{arguments.name} on '
-          + ('stock' if arguments.stock else arguments.store)
-          + f': {passed} passed, {bad_count} failed '
-          f'({len(failed) - len(ours)} known on stock), {skipped} skipped')
-    return 1 if ours else 0
+    counted = summary.counts(found)
+    print(f'{arguments.name} on {backend}: %d passed, %d failed '
+          '(%d known on stock), %d skipped' % (
+              *counted[:2], len(failed) - len(ours), counted[2]))
+    if arguments.regex:
+        return 1 if ours else 0
+    results.write(arguments.name, backend, counted, failed,
+                  time.monotonic() - start, began, suite.distribution, called)
+    write_functions(packages)
+    same = arguments.stock or results.same_as_stock(arguments.name, counted)
+    if same is None:
+        print('there is no record of a run on stock: add --stock')
+    elif not same:
+        print('the counts differ from stock\'s')
+    return 1 if ours or same is False else 0
+
+
+def write_functions(packages: pathlib.Path) -> None:
+    """Write down which functions the services' database layers have."""
+    path = results.FOLDER / 'functions.json'
+    known = json.loads(path.read_text()) if path.exists() else {}
+    known.update(calls.functions(packages))
+    path.write_text(json.dumps(known, indent=1, sort_keys=True) + '\n')
 
 
 if __name__ == '__main__':

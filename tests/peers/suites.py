@@ -20,6 +20,7 @@ class Suite:
     """One suite of a peer project, run unmodified from its wheel.
 
     :ivar package: whose site-packages folder it lies in.
+    :ivar distribution: its name on PyPI.
     :ivar path: test path below site-packages.
     :ivar regex: which of its tests; None = all.
     :ivar databases: the oslo.config sections whose ``connection`` it reads.
@@ -33,6 +34,11 @@ class Suite:
     databases: tuple[str, ...] = ('database',)
     transport: bool = False
     concurrency: int | None = None
+    distribution: str = ''
+
+    def __post_init__(self) -> None:
+        if not self.distribution:
+            object.__setattr__(self, 'distribution', self.package)
 
 
 NOVA = ('database', 'api_database')
@@ -51,6 +57,9 @@ NOVA_FUNCTIONAL = (
     r'|test_server_group|test_list_servers_ip_filter|test_nova_manage'
     r'|test_services|test_metadata|test_scheduler)')
 
+CINDER_DB = (
+    r'cinder\.tests\.unit\.(db\.|test_db_api|test_db_worker_api|test_quota\.)')
+
 SUITES = {
     'nova-unit-db': Suite('nova', 'nova/tests/unit/db', databases=NOVA),
     'nova-functional-db': Suite(
@@ -60,14 +69,18 @@ SUITES = {
     'glance-functional-db': Suite('glance', 'glance/tests/functional/db'),
     'placement-functional-db': Suite(
         'placement', 'placement/tests/functional/db',
-        databases=('placement_database',)),
+        databases=('placement_database',),
+        distribution='openstack-placement'),
     'placement-gabbi': Suite(
         'placement', 'placement/tests/functional',
         r'placement\.tests\.functional\.test_api',
-        databases=('placement_database',)),
+        databases=('placement_database',),
+        distribution='openstack-placement'),
     'keystone-sql': Suite('keystone', 'keystone/tests/unit', KEYSTONE_SQL),
     'oslo-messaging': Suite(
         'oslo_messaging', 'oslo_messaging/tests',
         r'oslo_messaging\.tests\.functional', databases=(), transport=True,
-        concurrency=1),
+        concurrency=1, distribution='oslo.messaging'),
+    'neutron-unit-db': Suite('neutron', 'neutron/tests/unit/db'),
+    'cinder-unit-db': Suite('cinder', 'cinder/tests/unit', CINDER_DB),
 }

@@ -10,6 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+
 """Put our dialect in stock SQLite's place, for suites that name it.
 
 Some suites build engines on ``sqlite://`` whatever the configuration says.
@@ -18,7 +19,19 @@ an in-memory URL becomes a fresh name space of the store that the runner
 names, a file one that all engines on it share while the process lives.
 """
 
-from sqlalchemy.dialects import registry
+import os
 
-registry.register('sqlite', 'tests.peers.stand_in', 'StandIn')
-registry.register('sqlite.pysqlite', 'tests.peers.stand_in', 'StandIn')
+from tests.peers import ldap_stand_in
+
+ldap_stand_in.install()
+
+if os.environ.get('LUC_PEERS_STORE'):
+    from sqlalchemy.dialects import registry
+
+    registry.register('sqlite', 'tests.peers.stand_in', 'StandIn')
+    registry.register('sqlite.pysqlite', 'tests.peers.stand_in', 'StandIn')
+
+if os.environ.get('LUC_PEERS_CALLS'):
+    from tests.peers import calls
+
+    calls.start(os.environ['LUC_PEERS_CALLS'])
