@@ -18,8 +18,10 @@ import pathlib
 import statistics
 
 from luc_drivers.onebox import boot
+from luc_drivers.onebox import bootstrap
 from luc_drivers.onebox import daemons
 from luc_drivers.onebox import progress as progress_module
+from luc_drivers.onebox import rounds
 from luc_drivers.onebox import settings as onebox_settings
 
 PARALLEL = 20
@@ -82,6 +84,39 @@ def keep(result: dict, path: pathlib.Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, 'a') as file:
         file.write(json.dumps(result) + '\n')
+
+
+def calls_of_a_boot(settings: onebox_settings.Settings,
+                    progress: progress_module.Progress) -> list[rounds.Call]:
+    """Boot a server and return the database calls of all services meanwhile.
+
+    Their periodic calls of these seconds are among them.
+    """
+    cloud = bootstrap.Cloud(settings)
+    made_of = boot.parts(cloud)
+    with progress.step('warming up'):
+        boot.delete(cloud, boot.boot(cloud, 'warm', made_of).server)
+    paths = sorted(settings.logs.glob('*.log'))
+    starts = {path: path.stat().st_size for path in paths}
+    with progress.step('booting a server'):
+        booted = boot.boot(cloud, 'calls', made_of)
+    found = rounds.read(paths, starts)
+    _check(progress, [booted])
+    boot.delete(cloud, booted.server)
+    return found
+
+
+def calls_table(calls: list[rounds.Call], top: int) -> str:
+    """Return the most frequent calls and the sum of all, as a table."""
+    lines = [f'{"calls":>6} {"rounds":>7} {"each":>5} {"most":>5}  call']
+    for one in calls[:top]:
+        lines.append(f'{one.count:6} {one.rounds:7} '
+                     f'{one.rounds / one.count:5.1f} {one.most:5}  {one.name}')
+    count = sum(one.count for one in calls)
+    total = sum(one.rounds for one in calls)
+    lines.append(f'{count:6} {total:7} {total / max(1, count):5.1f} '
+                 f'{max((one.most for one in calls), default=0):5}  all')
+    return '\n'.join(lines)
 
 
 def table(results: list[dict]) -> str:

@@ -15,6 +15,9 @@
 from collections.abc import Mapping
 import pathlib
 
+from oslo_log import log
+
+from luc_drivers.onebox import rounds
 from luc_drivers.onebox import settings as onebox_settings
 
 #: {section: {option: value}}
@@ -37,6 +40,20 @@ def write(path: pathlib.Path, sections: Sections) -> None:
     """Write one file (it holds passwords: for its owner only)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     onebox_settings.write_private(path, render(sections))
+
+
+def logs(settings: onebox_settings.Settings, log_file: str = '') -> dict:
+    """Return options of [DEFAULT] on logs.
+
+    :param log_file: name in the cloud's folder of logs; '' = named elsewhere.
+    """
+    found: dict[str, object] = {'use_stderr': False}
+    if log_file:
+        found['log_file'] = settings.logs / log_file
+    if settings.trace:
+        found['default_log_levels'] = ','.join(
+            [*log.get_default_log_levels(), f'{rounds.LOGGER}=DEBUG'])
+    return found
 
 
 def credentials(settings: onebox_settings.Settings, user: str) -> dict:

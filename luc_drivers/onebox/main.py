@@ -13,6 +13,7 @@
 """The command line of ``devstack/onebox.sh``."""
 
 import argparse
+import dataclasses
 import pathlib
 import subprocess
 import sys
@@ -60,6 +61,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument('--cassandra-password', metavar='PASSWORD')
     common.add_argument('--heap-mb', type=int, metavar='MIB',
                         help="Java heap of one-box's Cassandra (1024)")
+    common.add_argument('--trace', action=argparse.BooleanOptionalAction,
+                        help='have services log what each database call '
+                             'costs (those that are started after it)')
     top = argparse.ArgumentParser(
         prog='onebox.sh', description='A stock OpenStack cloud on this '
         'machine, on Cassandra and ZeroMQ.')
@@ -104,6 +108,12 @@ def parser() -> argparse.ArgumentParser:
     judged.add_argument('--results', type=pathlib.Path, metavar='DIR',
                         help='where results are kept as JSON '
                              '(STATE/CLOUD/tempest/results)')
+    calls = add('calls', 'boot a server and show what the database calls '
+                'that it took cost (of a cloud brought up with --trace)')
+    calls.add_argument('--top', type=int, default=10, metavar='N',
+                       help='how many of the most frequent (10)')
+    calls.add_argument('--output', type=pathlib.Path, metavar='FILE',
+                       help='JSON lines to append to')
     measure = add('bench', 'measure boots and memory')
     measure.add_argument('--parallel', type=int, default=bench.PARALLEL,
                          metavar='N')
@@ -121,7 +131,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 _FIELDS = ('port_offset', 'host_ip', 'workers', 'computes', 'cassandra',
-           'cassandra_user', 'cassandra_password', 'heap_mb')
+           'cassandra_user', 'cassandra_password', 'heap_mb', 'trace')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -294,6 +304,20 @@ def _do_tempest(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
         for name in args.sets or tempest_sets.SETS}
     return tempest_runs.judge(cloud.settings, cloud.progress, chosen,
                               args.concurrency, args.results)
+
+
+def _do_calls(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
+    if cloud.settings.backend != 'luc' or not cloud.settings.trace:
+        raise errors.OneboxError(
+            'the services do not log their database calls: onebox.sh down, '
+            'then onebox.sh up --trace (backend luc)')
+    found = bench.calls_of_a_boot(cloud.settings, cloud.progress)
+    print(bench.calls_table(found, args.top))
+    if args.output:
+        bench.keep({'cloud': cloud.settings.variant,
+                    'calls': [dataclasses.asdict(one) for one in found]},
+                   args.output)
+    return 0
 
 
 def _do_bench(args: argparse.Namespace, cloud: clouds.Cloud) -> int:

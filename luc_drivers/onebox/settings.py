@@ -72,6 +72,7 @@ class Settings:
     :ivar cassandra: ``host:port`` of an existing Cassandra, else our own is
         started.
     :ivar heap_mb: Java heap of our own Cassandra.
+    :ivar trace: services log what each of their database calls costs.
     """
 
     state: pathlib.Path
@@ -88,6 +89,7 @@ class Settings:
     cassandra_user: str = ''
     cassandra_password: str = ''
     heap_mb: int = 1024
+    trace: bool = False
     admin_password: str = ''
     service_password: str = ''
     store_password: str = ''
@@ -130,6 +132,7 @@ class Settings:
 
 _SAVED = ('port_offset', 'host_ip', 'region', 'site', 'workers', 'computes',
           'cassandra', 'cassandra_user', 'cassandra_password', 'heap_mb',
+          'trace',
           'admin_password', 'service_password', 'store_password',
           'compute_password')
 

@@ -32,8 +32,7 @@ def write_config(settings: onebox_settings.Settings,
     url = backend.transport_url(settings)
     config.write(etc / 'glance-api.conf', {
         'DEFAULT': {
-            'log_file': settings.logs / 'glance.log',
-            'use_stderr': False,
+            **config.logs(settings, 'glance.log'),
             # The second for imports to several stores and copies.
             'enabled_backends': 'fs:file,second:file',
             'transport_url': url,

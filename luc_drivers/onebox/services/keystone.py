@@ -32,8 +32,7 @@ def write_config(settings: onebox_settings.Settings,
     config.write(etc / 'keystone.conf', {
         'DEFAULT': {
             'public_endpoint': settings.url('keystone'),
-            'log_file': settings.logs / 'keystone.log',
-            'use_stderr': False,
+            **config.logs(settings, 'keystone.log'),
         },
         'database': {'connection': backend.db_url(settings, 'keystone')},
         'token': {'provider': 'fernet'},

@@ -90,7 +90,7 @@ def _sections(settings: onebox_settings.Settings, name: str, url: str,
             'my_ip': settings.host_ip,
             'transport_url': url,
             'compute_driver': 'fake.FakeDriverWithoutFakeNodes',
-            'use_stderr': False,
+            **config.logs(settings),
             'log_dir': settings.logs,
             # Of the API; others name theirs on the command line.
             'log_file': f'{"nova-api" if name == "nova" else name}.log',

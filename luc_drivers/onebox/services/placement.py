@@ -25,8 +25,7 @@ def write_config(settings: onebox_settings.Settings,
                  backend: ModuleType) -> None:
     """Write placement.conf."""
     config.write(settings.etc / 'placement' / 'placement.conf', {
-        'DEFAULT': {'log_file': settings.logs / 'placement.log',
-                    'use_stderr': False},
+        'DEFAULT': config.logs(settings, 'placement.log'),
         'api': {'auth_strategy': 'keystone'},
         'placement_database':
             {'connection': backend.db_url(settings, 'placement')},
