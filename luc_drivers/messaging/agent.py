@@ -17,6 +17,9 @@ mailboxes, and finds out whether an unreachable peer is dead. A native thread
 or a greenlet, as the program's threads are.
 """
 
+from collections.abc import Callable
+import heapq
+import itertools
 import logging
 import random
 import socket
@@ -24,6 +27,8 @@ import threading
 import time
 from typing import Any
 
+from luc_drivers.messaging import fanout
+from luc_drivers.messaging import incoming
 from luc_drivers.messaging import peers
 from luc_drivers.messaging import registrar
 from luc_drivers.messaging import waiting
@@ -33,6 +38,7 @@ from luc_drivers.messaging.matchmaker import base
 LOG = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT = 1.0
+_AFTER = 'after'
 #: seconds between attempts to register while the store is down
 _REGISTER_RETRY = 1.0
 
@@ -48,6 +54,8 @@ class Agent:
         self._draining: set[Any] = set()
         self._again: set[Any] = set()
         self._failing = False
+        self._timers: list[tuple[float, int, Callable, tuple]] = []
+        self._timer_numbers = itertools.count()
         self._refresh_at = time.monotonic() + self._interval()
         self._thread = threading.Thread(target=self._run, daemon=True,
                                         name='luc-bus-agent')
@@ -67,6 +75,15 @@ class Agent:
         self._refresh_at = time.monotonic() + _REGISTER_RETRY
         self.slot.put(('wake',))
 
+    def after(self, seconds: float, function: Callable,
+              *arguments: Any) -> None:
+        """Have something done in this thread; it must not block.
+
+        Any thread may call this, the I/O thread as well.
+        """
+        self.slot.put((_AFTER, time.monotonic() + seconds, function,
+                       arguments))
+
     def _interval(self) -> float:
         # Jittered: all processes of a site must not come together.
         return (self.node.settings.refresh_interval *
@@ -74,11 +91,18 @@ class Agent:
 
     def _run(self) -> None:
         while not self._stopping:
-            wait = self._refresh_at - time.monotonic()
-            event = self.slot.get(max(0.0, wait))
+            due = self._refresh_at
+            if self._timers:
+                due = min(due, self._timers[0][0])
+            event = self.slot.get(max(0.0, due - time.monotonic()))
             try:
                 if event is not None:
                     self._handle(*event)
+                while (self._timers and
+                       self._timers[0][0] <= time.monotonic()):
+                    _due, _n, function, arguments = heapq.heappop(
+                        self._timers)
+                    function(*arguments)
                 if time.monotonic() >= self._refresh_at:
                     self._refresh()
             except Exception:
@@ -90,6 +114,15 @@ class Agent:
         if kind == peers.LOG_LINE:
             level, text, arguments = details
             LOG.log(level, text, *arguments)
+        elif kind == _AFTER:
+            due, function, arguments = details
+            heapq.heappush(self._timers, (due, next(self._timer_numbers),
+                                          function, arguments))
+        elif kind == fanout.PASSAGE:
+            attempt, event = details
+            attempt.on_event(event)
+        elif kind == incoming.RELAY:
+            node.workers.submit(node.fanouts.relay, *details)
         elif kind == peers.PROBE:
             self._start_probe(details[0])
         elif kind == peers.DEAD:

@@ -10,11 +10,43 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What of a peer's requests has been seen: rules C2 and C3."""
+"""What of a peer's requests has been seen: rules C2, C3 and D6."""
 
 import bisect
+import collections
+from collections.abc import Hashable
 
 _MAX_GAPS = 4096
+_MAX_RECENT = 200000
+
+
+class Recent:
+    """What has come within some seconds, whoever sent it."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._seen: collections.OrderedDict[Hashable, float] = (
+            collections.OrderedDict())
+
+    def add(self, what: Hashable, now: float) -> bool:
+        """Note that it has come; True if it is new.
+
+        :param now: time.monotonic()
+        """
+        seen = self._seen
+        while seen:
+            oldest = next(iter(seen))
+            if (now - seen[oldest] <= self.seconds and
+                    len(seen) < _MAX_RECENT):
+                break
+            del seen[oldest]
+        if what in seen:
+            return False
+        seen[what] = now
+        return True
+
+    def __len__(self) -> int:
+        return len(self._seen)
 
 
 class SeqWindow:

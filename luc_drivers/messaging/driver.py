@@ -26,7 +26,6 @@ from oslo_messaging._drivers import common
 from oslo_serialization import jsonutils
 
 from luc_drivers.messaging import client
-from luc_drivers.messaging import fanout
 from luc_drivers.messaging import node as node_module
 from luc_drivers.messaging import notifier
 from luc_drivers.messaging import routing
@@ -105,7 +104,7 @@ class ZmqDriver(driver_base.BaseDriver):
         at_least_once = bool(transport_options and
                              transport_options.at_least_once)
         if target.fanout:
-            fanout.send(node, self._key(target, None), body)
+            node.fanouts.send(self._key(target, None), body)
             return None
         key = self._key(target, target.server or None)
         if wait_for_reply:

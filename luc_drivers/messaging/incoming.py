@@ -30,6 +30,9 @@ _REPLY_GRACE = 5.0
 #: the same for calls without a time-out, counted from the peer's last frame
 _SILENT = 60.0
 
+#: told to the agent: a fanout that is to be passed on
+RELAY = 'relay'
+
 # States of an entry.
 QUEUED = 0
 DONE = 1
@@ -66,13 +69,15 @@ class Incoming:
         self.monitor = request.monitor
         self.flags = request.flags
         self.body = request.body
+        if self.flags & wire.F_FANOUT:
+            self.body = self.body[wire.ORIGIN_SIZE:]
         #: set for messages that came out of a mailbox
         self.message_id = ''
 
     @property
     def is_call(self) -> bool:
-        """Does its sender wait for a reply?"""
-        return not self.flags & wire.F_CAST
+        """Does its sender wait for the method's result?"""
+        return not self.flags & (wire.F_CAST | wire.F_FANOUT)
 
 
 class InPeer(channel.Channel):
@@ -153,7 +158,7 @@ class InPeer(channel.Channel):
         if request.deadline:
             deadline = self.clock.to_local(request.deadline)
         is_call = not request.flags & wire.F_CAST
-        code = self._accept(request, deadline, now_us)
+        code = self._accept(request, deadline, now, now_us)
         if code:
             entry = Entry(deadline, now)
             entry.state = REFUSED
@@ -163,11 +168,12 @@ class InPeer(channel.Channel):
             return
         if is_call:
             self.active[seq] = Entry(deadline, now)
+            self.io.running += 1
             self.acknowledge(wire.ACK, seq, _ACK_DELAY)
         else:
             self.acknowledge(wire.ACK, seq)
 
-    def _accept(self, request: wire.Request, deadline: int,
+    def _accept(self, request: wire.Request, deadline: int, now: float,
                 now_us: int) -> int:
         """Queue a new request; 0, or the code of the NACK."""
         if deadline and now_us >= deadline:
@@ -183,6 +189,16 @@ class InPeer(channel.Channel):
         if listener.full(len(request.body)):
             self.io.count('busy')
             return wire.BUSY
+        if request.flags & wire.F_FANOUT:
+            if len(request.body) < wire.ORIGIN_SIZE:
+                raise wire.WireError('truncated fanout')
+            if request.flags & wire.F_RELAY:
+                self.io.tell(RELAY, self.instance, request)
+            if not self.io.origins.add(
+                    (request.body[:wire.ORIGIN_SIZE], request.listener), now):
+                # It came another way already: by another relay.
+                self.io.count('duplicate')
+                return 0
         self.io.count('received')
         listener.put(Incoming(self.io, self.instance, request, deadline))
         return 0
@@ -242,6 +258,7 @@ class InPeer(channel.Channel):
         entry = self.active.get(seq)
         if entry is None or entry.state != QUEUED:
             return
+        self.io.running -= 1
         entry.state = DONE
         entry.reply = wire.reply_body(seq, flags, body)
         pending = self.acks.get(wire.ACK)
@@ -263,6 +280,7 @@ class InPeer(channel.Channel):
         """It was queued but will not run here (stopping, expired)."""
         entry = self.active.get(seq)
         if entry is not None and entry.state == QUEUED:
+            self.io.running -= 1
             entry.state = REFUSED
             entry.code = code
             self.send(wire.nack(seq, code))
@@ -274,6 +292,8 @@ class InPeer(channel.Channel):
     def _on_reply_ack(self, seq: int) -> None:
         entry = self.active.pop(seq, None)
         if entry is not None:
+            if entry.state == QUEUED:
+                self.io.running -= 1
             self.io.replies.release(self, seq)
         if self.transfers:
             self.transfers.pop((wire.REPLY, seq), None)

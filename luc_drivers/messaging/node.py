@@ -32,6 +32,7 @@ from typing import Any
 import uuid
 
 from luc_drivers.messaging import agent as agent_module
+from luc_drivers.messaging import fanout
 from luc_drivers.messaging import ioloop
 from luc_drivers.messaging import mailbox
 from luc_drivers.messaging import matchmaker as matchmaker_module
@@ -83,6 +84,7 @@ class Node:
         self.workers = workers.Workers(_STORE_THREADS, 'luc-bus-store')
         self.routing = routing.Routing(self.matchmaker, settings,
                                        self.workers, check)
+        self.fanouts = fanout.Fanouts(self)
         self.addresses: tuple[str, ...] = ()
         self.bound = False
         self.listening_fd: int | None = None
@@ -216,7 +218,8 @@ class Node:
         end = time.monotonic() + seconds
         while self.io.alive and time.monotonic() < end:
             state = self.state(max(0.01, end - time.monotonic()))
-            if not state.get('unanswered') and not state.get('unsent'):
+            if not (state.get('unanswered') or state.get('unsent') or
+                    self.fanouts.starting):
                 return
             time.sleep(0.01)
 

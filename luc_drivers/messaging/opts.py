@@ -53,6 +53,11 @@ registry_opts = [
     cfg.FloatOpt(
         'negative_cache', default=1.0, min=0.0,
         help='Seconds for which the answer that nobody listens is kept.'),
+    cfg.ListOpt(
+        'nearest_sites', default=[],
+        help='Sites in the order in which they are used for a topic that '
+             'nobody serves in the own site, nearest first. Sites that are '
+             'not named come after these, by name.'),
     cfg.FloatOpt(
         'store_timeout', default=3.0, min=0.1,
         help='Seconds to wait for an answer of Cassandra to a request of '

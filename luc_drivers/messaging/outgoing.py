@@ -40,6 +40,8 @@ _REPLY_ACK_DELAY = 0.1
 _UNSENT_AFTER = 1.0
 _PROBE_EVERY = 1.0
 _RESEND_MAX = 5.0
+#: seconds for which a fanout is tried at a listener that can't be reached
+FANOUT_WINDOW = 60.0
 
 
 class Pending:
@@ -58,7 +60,7 @@ class Pending:
         :param monitor: ms without a beat after which the caller gives up.
         :param slot: where events go; None if nobody waits.
         :param expires: time.monotonic() from which on it is given up
-            silently, for those that nobody waits for.
+            silently; until then it waits for its instance.
         """
         self.listener = listener
         self.target = target
@@ -96,6 +98,8 @@ class OutPeer(channel.Channel):
         self.endpoint = endpoint
         self.sock: Any = None
         self.welcomed = False
+        #: did its socket take frames when last looked at?
+        self.writable = False
         self.opened = 0.0
         self.down_since: float | None = None
         self.probed = 0.0
@@ -117,6 +121,7 @@ class OutPeer(channel.Channel):
         pending.seq = self.next_seq
         self.next_seq += 1
         self.outstanding[pending.seq] = pending
+        self.io.outstanding += 1
         self.requests.append(pending)
         self.used = now
         self.io.dirty[self] = None
@@ -125,7 +130,8 @@ class OutPeer(channel.Channel):
         """Forget a request: answered, refused, or given up."""
         pending.done = True
         seq = pending.seq
-        self.outstanding.pop(seq, None)
+        if self.outstanding.pop(seq, None) is not None:
+            self.io.outstanding -= 1
         self.unacked.pop(seq, None)
         if self.transfers:
             self.transfers.pop((wire.REQUEST, seq), None)
@@ -295,13 +301,14 @@ class OutPeer(channel.Channel):
 
     def on_up(self, now: float) -> None:
         """Connected again: what was under way may be lost."""
-        self.down_since = None
+        since, self.down_since = self.down_since, None
         if not self.welcomed:
             self.opened = now
         for transfer in self.transfers.values():
             transfer.rewind(now)
         for pending in self.outstanding.values():
-            if pending.sent:
+            # What was sent since then went over the new connection.
+            if pending.sent and (since is None or pending.sent_at < since):
                 self.requests.append(pending)
         self.io.dirty[self] = None
 
@@ -322,7 +329,9 @@ class OutPeer(channel.Channel):
     def fail_unsent(self) -> None:
         """Give back what never left, so that it can go elsewhere."""
         for pending in list(self.outstanding.values()):
-            if not pending.sent and pending.slot is not None:
+            # What expires by itself is for this instance and no other.
+            if (not pending.sent and not pending.expires and
+                    pending.slot is not None):
                 self.settle(pending)
                 pending.tell(UNSENT)
 

@@ -19,6 +19,7 @@ import time
 import types
 from typing import Any
 
+from luc_drivers.messaging import dedup
 from luc_drivers.messaging import incoming
 from luc_drivers.messaging import outgoing
 from luc_drivers.messaging import replies
@@ -67,6 +68,8 @@ class PeerTable:
         self.routes: dict[bytes, incoming.InPeer] = {}
         self.counters: dict[str, int] = {}
         self.replies = replies.ReplyCache(settings.reply_cache_bytes)
+        #: fanouts that came, by any way
+        self.origins = dedup.Recent(2 * outgoing.FANOUT_WINDOW)
         self._delayed: dict[Any, float] = {}
         self._last_log: dict[str, float] = {}
 

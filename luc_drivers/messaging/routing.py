@@ -17,8 +17,13 @@ is older than ``[bus]lookup_cache`` is still used while a new one is fetched;
 for a first one, or one in place of an empty one, the caller waits, but no
 longer than its own time-out. While the store is down, what was known stays
 valid (rule D4).
+
+The own site's listeners come first. Other sites are asked, all at once, only
+for what nobody serves here; of a topic's listeners elsewhere those of the
+nearest site are taken: the first one in ``[bus]nearest_sites``.
 """
 
+from collections.abc import Callable
 import logging
 import threading
 import time
@@ -37,6 +42,8 @@ _MAX_ENTRIES = 20000
 _MAX_DEAD = 10000
 #: seconds for which an instance that was found dead is left alone
 _DEAD_FOR = 3.0
+#: other sites that are asked at a time
+_SCOUTS = 16
 
 
 class Key(NamedTuple):
@@ -62,8 +69,18 @@ class Candidate(NamedTuple):
         return self.endpoint.instance
 
 
+class Query(NamedTuple):
+    """What is asked for, and where."""
+
+    key: Key
+    #: None: in the own site, and elsewhere if nobody is there
+    site: str | None = None
+    #: no more than so many, for whom one or two are enough
+    limit: int | None = None
+
+
 class _Entry:
-    __slots__ = ('live', 'present', 'fetched', 'used')
+    __slots__ = ('live', 'present', 'fetched', 'used', 'known')
 
     def __init__(self) -> None:
         self.live: list[Candidate] = []
@@ -71,6 +88,8 @@ class _Entry:
         self.present: list[Candidate] = []
         self.fetched = 0.0
         self.used = 0.0
+        #: did the store ever answer?
+        self.known = False
 
 
 class Routing:
@@ -87,10 +106,12 @@ class Routing:
         self.matchmaker = matchmaker
         self.settings = settings
         self._workers = helpers
-        self._flights: dict[Key, workers.Job] = {}
+        self._scouts = workers.Workers(_SCOUTS, 'luc-bus-sites')
+        self._flights: dict[Query, workers.Job] = {}
         self._check = check
         self._mistrusted: dict[str, None] = {}
-        self._entries: dict[Key, _Entry] = {}
+        self._entries: dict[Query, _Entry] = {}
+        self._sites: tuple[list[str], float] = ([], float('-inf'))
         # instance: when it was found dead
         self._dead: dict[str, float] = {}
         self._left: dict[tuple[str, int], None] = {}
@@ -109,14 +130,75 @@ class Routing:
         :param wait: seconds to wait for the store at most; after that, the
             answer is what is known.
         """
-        entry = self._entry(key, renew, wait)
+        entry = self._entry(Query(key), renew, wait)
         return self._usable(entry.live) if entry else []
 
-    def present(self, key: Key, wait: float | None = None
-                ) -> list[Candidate]:
-        """The same with those that still empty their mailboxes."""
-        entry = self._entry(key, None, wait)
-        return self._usable(entry.present) if entry else []
+    def in_site(self, key: Key, site: str, wait: float | None = None,
+                limit: int | None = None) -> list[Candidate] | None:
+        """Listeners in one site, with those that still empty mailboxes.
+
+        :param wait: seconds to wait for the store at most.
+        :param limit: give so many of them, no matter which.
+        :returns: None if the site's registry was never heard of them.
+        """
+        entry = self._entry(Query(key, site, limit), None, wait)
+        if entry is None or not entry.known:
+            return None
+        return self._usable(entry.present)
+
+    def cached(self, key: Key, site: str, limit: int | None = None
+               ) -> list[Candidate] | None:
+        """The same, as far as it is known; None if the store must be asked.
+
+        Never blocks.
+        """
+        entry = self._entries.get(Query(key, site, limit))
+        if entry is None or not entry.known:
+            return None
+        now = time.monotonic()
+        entry.used = now
+        found = self._usable(entry.present)
+        if found:
+            if now - entry.fetched > self.settings.lookup_cache:
+                self._fetch(Query(key, site, limit))
+        elif now - entry.fetched > self.settings.negative_cache:
+            return None
+        return found
+
+    def ask(self, function: Callable, *arguments: Any) -> None:
+        """Have something done that may wait for other sites' stores."""
+        self._scouts.submit(function, *arguments)
+
+    def sites(self) -> list[str]:
+        """All sites, the own one first, then as ``nearest_sites`` says.
+
+        Blocks for the store the first time only.
+        """
+        found, when = self._sites
+        if time.monotonic() - when > self.settings.lookup_cache:
+            if found:
+                # One thread asks, the others go on with what is known.
+                self._sites = found, time.monotonic()
+                self._workers.submit(self._look_for_sites)
+            else:
+                self._look_for_sites()
+                found = self._sites[0]
+        return found
+
+    def _look_for_sites(self) -> None:
+        own = self.settings.site
+        try:
+            names = self.matchmaker.sites()
+        except base.MatchmakerError as e:
+            self._complain(e)
+            self._sites = self._sites[0] or [own], time.monotonic()
+            return
+        nearest = {site: i for i, site in
+                   enumerate(self.settings.nearest_sites)}
+        self._sites = [own, *sorted(
+            set(names) - {own},
+            key=lambda site: (nearest.get(site, len(nearest)), site))
+        ], time.monotonic()
 
     def _usable(self, candidates: list[Candidate]) -> list[Candidate]:
         if not self._dead and not self._left:
@@ -130,87 +212,108 @@ class Routing:
         return since is not None and (
             time.monotonic() - since < _DEAD_FOR)
 
-    def _entry(self, key: Key, renew: float | None,
+    def _entry(self, query: Query, renew: float | None,
                wait: float | None) -> _Entry | None:
         now = time.monotonic()
-        entry = self._entries.get(key)
+        entry = self._entries.get(query)
         if entry is not None:
             entry.used = now
             age = now - entry.fetched
             if self._usable(entry.live):
                 if age > self.settings.lookup_cache:
-                    self._fetch(key)
+                    self._fetch(query)
                 return entry
             if renew is None:
                 renew = self.settings.negative_cache
             if age <= renew:
                 return entry
-        self._fetch(key).wait(wait)
-        return self._entries.get(key)
+        self._fetch(query).wait(wait)
+        return self._entries.get(query)
 
-    def _fetch(self, key: Key) -> workers.Job:
+    def _fetch(self, query: Query) -> workers.Job:
         """Have it looked up; callers that ask for the same share one job."""
-        job = self._flights.get(key)
+        job = self._flights.get(query)
         if job is None:
             with self._lock:
-                job = self._flights.get(key)
+                job = self._flights.get(query)
                 if job is None:
-                    job = self._workers.submit(self._fly, key)
-                    self._flights[key] = job
+                    helpers = (self._workers
+                               if query.site in (None, self.settings.site)
+                               else self._scouts)
+                    job = helpers.submit(self._fly, query)
+                    self._flights[query] = job
         return job
 
-    def _fly(self, key: Key) -> None:
+    def _fly(self, query: Query) -> None:
         try:
-            self.refresh(key)
+            self.refresh(query)
         finally:
             with self._lock:
-                self._flights.pop(key, None)
+                self._flights.pop(query, None)
 
     # -- fetching ---------------------------------------------------------
 
-    def refresh(self, key: Key) -> None:
+    def refresh(self, query: Query) -> None:
         """Read the registry (may block); keeps what is known if it fails."""
-        entry = self._entries.get(key)
+        entry = self._entries.get(query)
         if entry is None:
             entry = _Entry()
         try:
-            routes = self._lookup(key)
-        except base.MatchmakerUnavailable as e:
-            if not self._failing:
-                self._failing = True
-                LOG.warning('The matchmaker can\'t be asked for listeners; '
-                            'known ones stay in use: %s', e)
+            routes = (self._lookup(query.key) if query.site is None else
+                      self._lookup_site(query.key, query.site, query.limit))
+        except base.MatchmakerError as e:
+            if query.site in (None, self.settings.site):
+                self._complain(e)
+            else:
+                LOG.info('Site %s can\'t be asked for listeners of %s: %s',
+                         query.site, query.key.topic, e)
         else:
-            if self._failing:
+            if self._failing and query.site in (None, self.settings.site):
                 self._failing = False
                 LOG.info('The matchmaker answers again')
+            entry.known = True
             entry.present = [c for c, _live in routes]
             entry.live = [c for c, live in routes if live]
         entry.fetched = time.monotonic()
         if len(self._entries) > _MAX_ENTRIES:
             self._forget_unused()
-        self._entries[key] = entry
+        self._entries[query] = entry
+
+    def _complain(self, error: Exception) -> None:
+        if not self._failing:
+            self._failing = True
+            LOG.warning('The matchmaker can\'t be asked for listeners; '
+                        'known ones stay in use: %s', error)
 
     def _lookup(self, key: Key) -> list[tuple[Candidate, bool]]:
-        found = self._lookup_site(key, None)
+        """In the own site; elsewhere if nobody is there.
+
+        Of a topic, one site's listeners: the nearest one's.
+        """
+        found = self._lookup_site(key, self.settings.site)
         if any(live for _candidate, live in found):
             return found
-        for site in self.matchmaker.sites():
-            if site == self.settings.site:
-                continue
+        jobs = [(site, self._scouts.submit(self._lookup_site, key, site))
+                for site in self.sites()[1:]]
+        for site, job in jobs:
+            job.wait(None)
             try:
-                found += self._lookup_site(key, site)
+                there = job.result()
             except base.MatchmakerUnavailable as e:
                 # One unreachable site costs only what is addressed to it.
                 LOG.info('Site %s can\'t be asked for listeners of %s: %s',
                          site, key.topic, e)
+                continue
+            found += there
+            if key.server is None and any(live for _c, live in there):
+                break
         return found
 
-    def _lookup_site(self, key: Key, site: str | None
+    def _lookup_site(self, key: Key, site: str, limit: int | None = None
                      ) -> list[tuple[Candidate, bool]]:
         routes = self.matchmaker.lookup(
-            key.namespace, key.exchange, key.topic, key.server,
-            base.RPC, site)
+            key.namespace, key.exchange, key.topic, key.server, base.RPC,
+            None if site == self.settings.site else site, limit)
         found = []
         for sub, endpoint in routes:
             if self._check is not None and not self._trust(endpoint):
@@ -236,17 +339,17 @@ class Routing:
         return True
 
     def _forget_unused(self) -> None:
-        old = sorted(self._entries, key=lambda k: self._entries[k].used)
-        for key in old[:_MAX_ENTRIES // 10]:
-            del self._entries[key]
+        old = sorted(self._entries, key=lambda q: self._entries[q].used)
+        for query in old[:_MAX_ENTRIES // 10]:
+            self._entries.pop(query, None)
 
     # -- being told -------------------------------------------------------
 
     def invalidate(self, namespace: str, exchange: str, topic: str) -> None:
         """Listeners of a topic came or went: ask again next time."""
-        for key in list(self._entries):
-            if key[:3] == (namespace, exchange, topic):
-                self._entries.pop(key, None)
+        for query in list(self._entries):
+            if query.key[:3] == (namespace, exchange, topic):
+                self._entries.pop(query, None)
 
     def instance_dead(self, instance: str) -> None:
         """Send nothing to this instance for a while.

@@ -58,6 +58,7 @@ _U64 = struct.Struct('!Q')
 _2U64 = struct.Struct('!QQ')
 
 FRAME_HEADER = _FRAME.size
+ORIGIN_SIZE = INSTANCE_SIZE + _U64.size
 RECORD_HEADER = _RECORD.size
 
 # Record types.
@@ -81,7 +82,8 @@ POKE = 16
 # Flags of a request.
 F_CAST = 1
 F_FANOUT = 2
-#: the receiver passes the message on to the other listeners of its site
+#: the receiver passes the message on to the other listeners of its site,
+#: and replies when they have it
 F_RELAY = 4
 #: it was meant for any server of the topic
 F_TOPIC = 8
@@ -210,6 +212,11 @@ def parse_request(body: bytes) -> Request:
         raise WireError('truncated request address')
     return Request(seq, listener, deadline, monitor, flags,
                    body[_REQUEST.size:start], body[start:])
+
+
+def origin(instance: bytes, number: int) -> bytes:
+    """What the body of a fanout begins with: the same in all its copies."""
+    return instance + _U64.pack(number)
 
 
 def reply_body(seq: int, flags: int, body: bytes) -> bytes:

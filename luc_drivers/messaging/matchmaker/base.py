@@ -287,9 +287,12 @@ class Matchmaker(abc.ABC):
     @abc.abstractmethod
     def lookup(self, namespace: str, exchange: str, topic: str,
                server: str | None = None, kind: str = RPC,
-               site: str | None = None) -> list[Route]:
+               site: str | None = None,
+               limit: int | None = None) -> list[Route]:
         """Return the listeners of a topic, or of one server of it.
 
+        :param limit: give so many of them, no matter which; what is read
+            must not grow with the number of listeners.
         :returns: those whose instance is registered and not stopped,
             in a stable order (server, instance, listener). Draining ones
             are included: they listen, but mail goes first (rule C10).

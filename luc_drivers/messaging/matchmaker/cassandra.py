@@ -37,6 +37,8 @@ from luc_drivers.messaging.matchmaker import cassandra_time as times
 CUT_OFF = 5.0
 #: Beyond so many instances a look-up reads the endpoint table as a whole.
 MANY = 400
+#: Rows read for each listener wanted when any would do.
+_SPARE = 4
 #: Seconds for which the list of sites is believed.
 _SITES_AGE = 60.0
 #: Seconds between measurements of the store's clock.
@@ -238,14 +240,27 @@ class CassandraMatchmaker(base.Matchmaker):
     @_of_site
     def lookup(self, namespace: str, exchange: str, topic: str,
                server: str | None = None, kind: str = base.RPC,
-               site: str | None = None) -> list[base.Route]:
+               site: str | None = None,
+               limit: int | None = None) -> list[base.Route]:
         cql = ('SELECT server, instance, listener, pool, plane FROM %s '
                'WHERE namespace = ? AND exchange = ? AND topic = ? AND '
                'kind = ?' % self._table('subscriptions', site))
         values: tuple = (namespace, exchange, topic, kind)
         if server is not None:
             cql, values = cql + ' AND server = ?', (*values, server)
-        rows = self.cql.run(cql, values)
+        if limit is None:
+            return self._routes(values, self.cql.run(cql, values), site)
+        # Rows outlive their instances: some of these may be of dead ones.
+        some = _SPARE * limit
+        rows = self.cql.run(cql + ' LIMIT ?', (*values, some))
+        found = self._routes(values, rows, site)
+        if len(found) < limit and len(rows) == some:
+            found = self._routes(values, self.cql.run(cql, values), site)
+        return found[:limit]
+
+    def _routes(self, address: tuple, rows: list[tuple],
+                site: str | None) -> list[base.Route]:
+        namespace, exchange, topic, kind = address[:4]
         # The row says in which table to look; what is there decides.
         wanted = sorted({(instance, plane)
                          for _, instance, _, _, plane in rows

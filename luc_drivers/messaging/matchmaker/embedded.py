@@ -158,7 +158,8 @@ class EmbeddedMatchmaker(base.Matchmaker):
     @embedded_file.guarded
     def lookup(self, namespace: str, exchange: str, topic: str,
                server: str | None = None, kind: str = base.RPC,
-               site: str | None = None) -> list[base.Route]:
+               site: str | None = None,
+               limit: int | None = None) -> list[base.Route]:
         rows = self.file.rows(
             'SELECT server, s.instance, listener, pool, doc '
             'FROM subscriptions s JOIN endpoints e USING (site, instance) '
@@ -170,7 +171,7 @@ class EmbeddedMatchmaker(base.Matchmaker):
         return self.routes(topic, [
             (base.Subscription(namespace, exchange, topic, name, instance,
                                listener, kind, pool), _endpoint(doc))
-            for name, instance, listener, pool, doc in rows])
+            for name, instance, listener, pool, doc in rows])[:limit]
 
     @embedded_file.guarded
     def subscriptions(self,

@@ -177,7 +177,8 @@ class MemoryMatchmaker(base.Matchmaker):
 
     def lookup(self, namespace: str, exchange: str, topic: str,
                server: str | None = None, kind: str = base.RPC,
-               site: str | None = None) -> list[base.Route]:
+               site: str | None = None,
+               limit: int | None = None) -> list[base.Route]:
         now = self.clock()
         address = (namespace, exchange, topic, kind)
         with _store.lock:
@@ -187,7 +188,7 @@ class MemoryMatchmaker(base.Matchmaker):
                      if until > now and address == (
                          sub.namespace, sub.exchange, sub.topic, sub.kind)
                      and server in (None, sub.server)]
-        return self.routes(topic, pairs)
+        return self.routes(topic, pairs)[:limit]
 
     def subscriptions(self,
                       site: str | None = None) -> list[base.Subscription]:

@@ -284,9 +284,9 @@ def through_proxy(case, node):
     proxies = {}
     original = node.routing._lookup_site
 
-    def lookup(key, site):
+    def lookup(key, site, limit=None):
         found = []
-        for candidate, live in original(key, site):
+        for candidate, live in original(key, site, limit):
             port = int(candidate.endpoint.addresses[0].rpartition(':')[2])
             if port not in proxies:
                 proxies[port] = Proxy(port)

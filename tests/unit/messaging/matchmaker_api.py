@@ -128,6 +128,22 @@ class MatchmakerTests:
             'cell1', 'nova', 'compute', 's2'))
         self.assertEqual([], self.mm.lookup('cell1', 'nova', 'compute', ''))
 
+    def test_lookup_of_a_few(self):
+        rows = [subscription('i%02d' % i, 's%02d' % i) for i in range(12)]
+        self.mm.subscribe(rows, 3600, 3600)
+        # The first ones, which a short read would see, are dead.
+        for i in range(8, 12):
+            self.mm.register(endpoint('i%02d' % i), 60)
+        live = self.mm.lookup('cell1', 'nova', 'compute')
+        self.assertEqual(rows[8:], [r.subscription for r in live])
+        for limit in (1, 3):
+            some = self.mm.lookup('cell1', 'nova', 'compute', None, base.RPC,
+                                  None, limit)
+            self.assertEqual(limit, len(some))
+            self.assertLess(set(some), set(live))
+        self.assertEqual(live, self.mm.lookup(
+            'cell1', 'nova', 'compute', None, base.RPC, None, 9))
+
     def test_lookup_is_scoped(self):
         self.mm.register(endpoint('a'), 60)
         self.mm.subscribe([subscription('a')], 3600, 3600)
