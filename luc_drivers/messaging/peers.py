@@ -31,6 +31,7 @@ PROBE = 'probe'
 DEAD = 'dead'
 
 _monotonic = time.monotonic
+_NEVER = float('inf')
 
 #: the settings that are read for each message
 _HOT = ('send_hwm', 'heartbeat_interval', 'heartbeat_timeout',
@@ -70,7 +71,13 @@ class PeerTable:
         self.replies = replies.ReplyCache(settings.reply_cache_bytes)
         #: fanouts that came, by any way
         self.origins = dedup.Recent(2 * outgoing.FANOUT_WINDOW)
+        #: how many requests of ours are outstanding, and how many calls of
+        #: others are queued or run here
+        self.outstanding = 0
+        self.running = 0
         self._delayed: dict[Any, float] = {}
+        #: not later than any of those times
+        self._due = _NEVER
         self._last_log: dict[str, float] = {}
 
     def open(self, peer: outgoing.OutPeer, now: float) -> None:
@@ -142,6 +149,9 @@ class PeerTable:
         """Refuse them from now on."""
         self.listeners.pop(number, None)
 
+    def look(self) -> None:
+        """A turn of the loop, so that it looks at who waits."""
+
     def broadcast(self, record: bytes) -> None:
         """Tell all peers that we are connected with."""
         for peer in self.out_peers.values():
@@ -174,8 +184,8 @@ class PeerTable:
             'connections': sum(1 for p in self.out_peers.values()
                                if p.sock is not None),
             'in_peers': len(self.in_peers),
-            'outstanding': sum(len(p.outstanding)
-                               for p in self.out_peers.values()),
+            'outstanding': self.outstanding,
+            'running': self.running,
             'unanswered': sum(p.unanswered()
                               for p in self.in_peers.values()),
             'unsent': sum(1 for p in [*self.out_peers.values(),
@@ -223,12 +233,11 @@ class PeerTable:
 
     def delay(self, channel: Any, seconds: float) -> None:
         """Send what the channel has within so many seconds."""
-        if channel not in self._delayed:
-            self._delayed[channel] = _monotonic() + seconds
-        else:
-            due = _monotonic() + seconds
-            if due < self._delayed[channel]:
-                self._delayed[channel] = due
+        due = _monotonic() + seconds
+        if due < self._delayed.get(channel, _NEVER):
+            self._delayed[channel] = due
+            if due < self._due:
+                self._due = due
 
     def proven_gone(self, peer: outgoing.OutPeer) -> None:
         """The instance is dead: whoever waits for it must know."""
