@@ -26,7 +26,7 @@ from luc_drivers.db.profiles import registry
 from luc_drivers.db.store.base import StoreSettings
 from luc_drivers.db.store.embedded import EmbeddedStore
 
-NAMES = ('nova', 'nova_api', 'glance', 'keystone', 'placement')
+NAMES = ('nova', 'nova_api', 'glance', 'keystone', 'placement', 'neutron')
 SCHEMAS = pathlib.Path(__file__).parent / 'data' / 'schemas.json.gz'
 
 
