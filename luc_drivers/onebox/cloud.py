@@ -18,8 +18,10 @@ import functools
 import json
 import pathlib
 import shutil
+import threading
 import time
 from types import ModuleType
+from typing import Any
 
 from luc_drivers.onebox import backends
 from luc_drivers.onebox import bootstrap
@@ -37,7 +39,9 @@ from luc_drivers.onebox.services import placement
 from luc_drivers.testing import process
 
 # Raised when what set-up makes has changed: then it is done again.
-_SET_UP_VERSION = 2
+_SET_UP_VERSION = 3
+#: stands for all steps of set-up
+_ALL = 'all'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +143,25 @@ def write_config(cloud: Cloud) -> None:
 
 
 def set_up(cloud: Cloud) -> None:
-    """Make tables, cells, identities: in parallel where they are apart."""
-    settings, backend, run = cloud.settings, cloud.backend, cloud.runner()
+    """Make tables, cells, identities: in parallel where they are apart.
+
+    Steps that an interrupted set-up has finished are not repeated.
+    """
+    settings, backend = cloud.settings, cloud.backend
+    done = _set_up_steps(settings)
+    lock = threading.Lock()
+    command = cloud.runner()
+
+    def finish(step: str) -> None:
+        with lock:
+            done.append(step)
+            _set_up_file(settings).write_text(json.dumps(
+                {'of': _fingerprint(settings), 'done': done}))
+
+    def run(what: str, *args: Any, **options: Any) -> None:
+        if what not in done:
+            command(what, *args, **options)
+            finish(what)
 
     def identity() -> None:
         keystone.set_up(settings, backend, run)
@@ -155,8 +176,7 @@ def set_up(cloud: Cloud) -> None:
         neutron.set_up(settings, backend, run)
 
     progress_module.run_all([identity, rest])
-    settings.folder.joinpath('set-up.json').write_text(
-        json.dumps(_fingerprint(settings)))
+    finish(_ALL)
 
 
 def _fingerprint(settings: onebox_settings.Settings) -> dict:
@@ -167,15 +187,25 @@ def _fingerprint(settings: onebox_settings.Settings) -> dict:
         for path in settings.venv.glob(
             f'lib/python3*/site-packages/{name}-*.dist-info'))
     return {'version': _SET_UP_VERSION, 'packages': packages,
-            'endpoints': settings.url('keystone')}
+            'endpoints': settings.url('keystone'),
+            'cassandra': settings.cassandra}
+
+
+def _set_up_file(settings: onebox_settings.Settings) -> pathlib.Path:
+    return settings.folder / 'set-up.json'
+
+
+def _set_up_steps(settings: onebox_settings.Settings) -> list[str]:
+    """Return the steps of set-up that are done, for these releases."""
+    try:
+        found = json.loads(_set_up_file(settings).read_text())
+    except (FileNotFoundError, ValueError):
+        return []
+    return found['done'] if found.get('of') == _fingerprint(settings) else []
 
 
 def _is_set_up(settings: onebox_settings.Settings) -> bool:
-    try:
-        text = settings.folder.joinpath('set-up.json').read_text()
-    except FileNotFoundError:
-        return False
-    return text == json.dumps(_fingerprint(settings))
+    return _ALL in _set_up_steps(settings)
 
 
 def _start(cloud: Cloud, names: list[str], what: str = '') -> None:

@@ -200,6 +200,35 @@ class ConfigTest(OneboxTest):
         self.assertNotIn('LUC_CONFIG', env)
         self.assertTrue(env['PATH'].startswith(f'{self.venv}/bin:'))
 
+    def test_interrupted_set_up_goes_on(self):
+        cloud = self.cloud()
+        cloud.settings.folder.mkdir(parents=True)
+        ran = []
+
+        def run(what, *args, **options):
+            ran.append(what)
+            if what == broken:
+                raise errors.OneboxError(what)
+
+        broken = 'glance: tables'
+        with mock.patch.object(clouds.Cloud, 'runner', return_value=run), \
+                mock.patch.object(clouds, '_start'), \
+                mock.patch.object(bootstrap, 'register'):
+            with self.assertRaisesRegex(errors.OneboxError, broken):
+                clouds.set_up(cloud)
+            self.assertFalse(clouds._is_set_up(cloud.settings))
+            self.assertIn('nova: API tables', ran)
+            first, broken = list(ran), ''
+            clouds.set_up(cloud)
+            self.assertTrue(clouds._is_set_up(cloud.settings))
+            again = ran[len(first):]
+            self.assertEqual('glance: tables', again[0])
+            self.assertIn('neutron: tables', again)
+            self.assertEqual({'glance: tables'}, set(first) & set(again))
+            # Another Cassandra has none of it.
+            other = self.cloud(cassandra='10.0.0.1:9042')
+            self.assertFalse(clouds._is_set_up(other.settings))
+
     def test_backends_offer_the_same(self):
         names = ('start', 'stop', 'names', 'kill', 'logs', 'status',
                  'write_config', 'db_url', 'transport_url', 'env',
