@@ -75,7 +75,9 @@ def write_config(settings: onebox_settings.Settings) -> None:
             'DEFAULT': {'site': settings.site,
                         'state_path': settings.folder / 'luc'},
             'bus': {'matchmaker': settings.store, 'plane': plane,
-                    'bind': settings.host_ip},
+                    'bind': settings.host_ip,
+                    # --host-ip is the user's word that it is a safe one.
+                    'allow_insecure': True},
         }
         if not service:
             sections['database'] = {'store': settings.store}
