@@ -3,8 +3,8 @@
 set -eu
 cd "$(dirname "$0")/.."
 ruff check .
-flake8 luc_drivers tests
+flake8 luc_drivers tests devstack
 mapfile -t scripts < <(git ls-files '*.sh' run_tests.sh .ci/run \
-    'devstack/settings' 'devstack/lib/*' 'devstack/plugin.sh' | sort -u)
+    devstack/settings devstack/plugin.sh 'devstack/lib/*' ':!*.py' | sort -u)
 bashate -iE006 -eE005,E042 "${scripts[@]}"
 shellcheck -s bash -S error "${scripts[@]}"

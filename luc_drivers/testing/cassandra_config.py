@@ -193,6 +193,12 @@ def write_files(node: NodeSettings) -> None:
         _LOGBACK.format(log=node.log_file))
 
 
+def module_access() -> list[str]:
+    """Return the options of Java 17 that Cassandra and its tools need."""
+    return [*(f'--add-exports={name}=ALL-UNNAMED' for name in _EXPORTS),
+            *(f'--add-opens={name}=ALL-UNNAMED' for name in _OPENS)]
+
+
 def command(node: NodeSettings, java: str, jars: pathlib.Path) -> list[str]:
     """Return the command line that runs the node in the foreground."""
     conf = node.conf_dir
@@ -226,8 +232,7 @@ def command(node: NodeSettings, java: str, jars: pathlib.Path) -> list[str]:
         '-XX:+UseG1GC', '-XX:MaxGCPauseMillis=300',
         '-XX:+ParallelRefProcEnabled', '-XX:+PerfDisableSharedMem',
         '-XX:+ExitOnOutOfMemoryError',
-        *[f'--add-exports={name}=ALL-UNNAMED' for name in _EXPORTS],
-        *[f'--add-opens={name}=ALL-UNNAMED' for name in _OPENS],
+        *module_access(),
         *[f'-D{name}={value}' for name, value in properties.items()],
         '-classpath', f'{conf}{os.pathsep}{jars}/*',
         'org.apache.cassandra.service.CassandraDaemon',
