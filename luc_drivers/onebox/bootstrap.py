@@ -103,9 +103,13 @@ class Cloud:
         return self._ensure('role', {'name': name}, {})
 
     def user(self, name: str, password: str) -> str:
-        """Return a user's id; make it if need be."""
-        return self._ensure('user', {'name': name, 'domain_id': 'default'},
+        """Return a user's id; make it if need be, with this password."""
+        user = self._ensure('user', {'name': name, 'domain_id': 'default'},
                             {'password': password})
+        # A database that was there before may know another password.
+        self.identity('PATCH', f'/users/{user}',
+                      json={'user': {'password': password}})
+        return user
 
     def grant(self, project: str, user: str, role: str) -> None:
         """Give a user a role in a project."""

@@ -39,6 +39,8 @@ from luc_drivers.testing import jars
 
 _SERVICES_ROLE = 'luc_services'
 _COMPUTE_ROLE = 'luc_compute'
+#: seconds; see _wait_for_role
+ROLE_TIMEOUT = 20.0
 
 
 def db_url(settings: onebox_settings.Settings, database: str) -> str:
@@ -159,12 +161,7 @@ def _make_roles(settings: onebox_settings.Settings) -> None:
     if settings.cassandra:
         user, password = settings.cassandra_user, settings.cassandra_password
     host, port = endpoint(settings)
-    try:
-        cqlping.ask(host, port, user, password, timeout=10.0)
-    except cqlping.Refused as exc:
-        raise errors.OneboxError(
-            f'Cassandra at {host}:{port} refuses role {user}: {exc} '
-            '(--cassandra-user, --cassandra-password)') from None
+    _wait_for_role(host, port, user, password)
     session = cql.session(cql.CqlSettings(
         contact_points=(host,), port=port, site=settings.site, username=user,
         password=password))
@@ -186,6 +183,26 @@ def _make_roles(settings: onebox_settings.Settings) -> None:
             session.execute(f"ALTER ROLE {role} WITH PASSWORD = '{secret}'",
                             None)
     cql.close_all()
+
+
+def _wait_for_role(host: str, port: int, user: str, password: str) -> None:
+    """Wait until Cassandra accepts a role.
+
+    A new cluster makes its default role some 10 s after it first answers.
+
+    :raises errors.OneboxError: it is still refused after ROLE_TIMEOUT.
+    """
+    deadline = time.monotonic() + ROLE_TIMEOUT
+    while True:
+        try:
+            cqlping.ask(host, port, user, password, timeout=10.0)
+            return
+        except cqlping.Refused as exc:
+            if time.monotonic() > deadline:
+                raise errors.OneboxError(
+                    f'Cassandra at {host}:{port} refuses role {user}: {exc} '
+                    '(--cassandra-user, --cassandra-password)') from None
+        time.sleep(0.5)
 
 
 @contextlib.contextmanager

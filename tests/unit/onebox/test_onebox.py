@@ -33,6 +33,7 @@ from luc_drivers.onebox import errors
 from luc_drivers.onebox import main
 from luc_drivers.onebox import progress as progress_module
 from luc_drivers.onebox import settings as onebox_settings
+from luc_drivers.testing import cqlping
 
 
 class OneboxTest(unittest.TestCase):
@@ -143,6 +144,19 @@ class ConfigTest(OneboxTest):
         with self.assertRaisesRegex(errors.OneboxError,
                                     '--cassandra h:p: write it'):
             self.written(self.cloud(cassandra='h:p'))
+
+    def test_role_of_a_new_cassandra_comes_late(self):
+        answers = [cqlping.Refused('no such role')] * 2 + [None]
+        with mock.patch.object(cqlping, 'ask', side_effect=answers) as ask, \
+                mock.patch.object(backends.luc.time, 'sleep'):
+            backends.luc._wait_for_role('h', 9, 'cassandra', 'x')
+            self.assertEqual(3, ask.call_count)
+            ask.side_effect = cqlping.Refused('bad password')
+            with mock.patch.object(backends.luc, 'ROLE_TIMEOUT', 0), \
+                    self.assertRaisesRegex(
+                        errors.OneboxError, 'at h:9 refuses role cassandra: '
+                        'bad password .--cassandra-user'):
+                backends.luc._wait_for_role('h', 9, 'cassandra', 'x')
 
     def test_port_offset_moves_all_ports(self):
         cloud = self.cloud(port_offset=100)
