@@ -139,8 +139,8 @@ class BadInputTest(testtools.TestCase):
             told = output + (self.log.read_text() if self.log.exists()
                              else '')
             self.assertRegex(
-                told, r'database nova_api has no tables \(connection .*\): run '
-                r'the service.s "db sync" command first')
+                told, r'database nova_api has no tables \(connection .*\): '
+                r'run the service.s "db sync" command first')
 
     def test_wrong_password(self):
         cluster = cassandra.Cluster(
