@@ -16,11 +16,11 @@ from luc_drivers.db.store.embedded import EmbeddedStore
 from luc_drivers.db.transaction import bounds
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.clock import BEGINNING
-from tests.unit.db import protocol_contract
 from tests.unit.db import transaction_fixtures as fixtures
+from tests.unit.db.protocol import contract
 
 
-class EmbeddedProtocolTest(protocol_contract.ProtocolContract,
+class EmbeddedProtocolTest(contract.ProtocolContract,
                            unittest.TestCase):
 
     def setUp(self):

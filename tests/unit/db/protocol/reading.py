@@ -1,0 +1,157 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Reading: rounds, order, ranges, localities."""
+
+import dataclasses
+
+from luc_drivers.db import document
+from luc_drivers.db import errors
+from luc_drivers.db.catalog import schema as s
+from luc_drivers.db.planner.plan import Bound
+from luc_drivers.db.planner.plan import Path
+from luc_drivers.db.rows import RowChange
+from luc_drivers.db.store.base import Expect
+from luc_drivers.db.store.base import Outcome
+from luc_drivers.db.store.base import RowKey
+from luc_drivers.db.transaction import writes
+from tests.unit.db import transaction_fixtures as fixtures
+from tests.unit.db.protocol import base
+
+
+class Reading(base.Contract):
+
+
+    def test_waves_cost_two_rounds_at_most(self):
+        v = self.key('v')
+        keys = [self.item(v=v) for _ in range(3)]
+        self.p.commit(self.p.insert('parts', base.number(), keys[0], 'x', '',
+                                    generated=True))
+        before = self.faulty.rounds
+        found = self.q.reader.rows(self.q.schema, [
+            self.q.access('items', Path.INDEX, (v,), index='items_v'),
+            self.q.access('items', Path.GROUP, *[(k,) for k in keys]),
+            self.q.access('parts', Path.GROUP, *[(k,) for k in keys]),
+            self.q.access('items', Path.ROW, (keys[0], keys[0]))])
+        self.assertEqual(2, self.faulty.rounds - before)
+        self.assertEqual([3, 3, 1, 1], [len(rows) for rows in found])
+        self.assertEqual(keys, [r.values[1] for r in found[0]])
+        self.assertEqual(keys, [r.values[1] for r in found[1]])
+
+    def test_rows_come_in_order_of_creation(self):
+        v = self.key('v')
+        made = [(self.key(), n) for n in (5, 3, 9)]
+        for k, n in made:
+            self.p.commit(self.p.insert('items', k, v, 'w', created=n))
+        self.assertEqual([3, 5, 9], [
+            r.created for r in self.q.find('items', 'items_v', v)])
+
+    def test_ranges_and_prefixes(self):
+        number = base.number() * 1000 + 10 ** 9
+        table = s.Table(
+            1000 + base.number(), 'points',
+            fixtures.columns('k', '#x', '#y', 'z'), ('k',), ('k',),
+            s.Grouping(1, ('k',)),
+            (s.Index(number, 'xyz', ('x', 'y', 'z')),
+             s.Index(number + 1, 'scan', (), buckets=3)))
+        table = dataclasses.replace(
+            table, grouping=s.Grouping(table.number, ('k',)))
+        p = self.process(schema_=fixtures.schema(table))
+        for n in range(6):
+            p.commit(p.insert('points', f'k{n}', 1, n if n else None, 'z'))
+
+        def ys(*key, **more):
+            access = p.access('points', Path.INDEX, key, index='xyz', **more)
+            return [r.values[3] for r in p.reader.rows(p.schema, [access])[0]]
+
+        self.assertEqual([None, 1, 2, 3, 4, 5], ys(1))
+        self.assertEqual([], ys(2))
+        self.assertEqual([3], ys(1, 3))
+        self.assertEqual([3], ys(1, 3.0))
+        self.assertEqual([None], ys(1, None))
+        self.assertEqual([3], ys(1, 3, 'z'))
+        self.assertEqual([], ys(1, 3, 'y'))
+        self.assertEqual([2, 3, 4], ys(1, lower=Bound(2, True),
+                                       upper=Bound(4, True)))
+        self.assertEqual([3], ys(1, lower=Bound(2, False),
+                                 upper=Bound(4, False)))
+        self.assertEqual([1, 2], ys(1, upper=Bound(3, False)))
+        self.assertEqual([5], ys(1, lower=Bound(4.5, True)))
+        self.assertEqual(6, len(p.find('points', None)))
+
+    def test_one_group_tables(self):
+        text = self.key()
+        for _ in range(3):
+            self.p.commit(self.p.insert(
+                'logs', text, None, created=base.number()))
+        found = [r for r in self.q.find('logs', None) if r.values[1] == text]
+        self.assertEqual(3, len(found))
+        access = self.q.access('logs', Path.GROUP, ())
+        again = self.q.reader.rows(self.q.schema, [access])[0]
+        self.assertEqual(found, [r for r in again if r.values[1] == text])
+
+    def test_nothing_asked(self):
+        access = self.q.access('items', Path.INDEX, index='items_v')
+        before = self.faulty.rounds
+        self.assertEqual([[]], self.q.reader.rows(self.q.schema, [access]))
+        self.assertEqual([], self.q.reader.rows(self.q.schema, []))
+        self.assertEqual(before, self.faulty.rounds)
+
+    def test_a_locality_that_can_not_be_reached(self):
+        # rule 30: the marker is elsewhere; the rows read as they were
+        k = self.item()
+        with base.crash_at('several:answered'):
+            self.p.commit(
+                self.p.insert('logs', 'text', None, created=base.number()),
+                self.p.update(self.p.get('items', k), v='b'))
+        inner = self.faulty.inner
+        read = inner.read
+
+        def cut_off(reads, serial=False):
+            if any(r.group.locality == 'global' for r in reads):
+                raise errors.StoreUnavailable('cut off')
+            return read(reads, serial)
+
+        inner.read = cut_off
+        try:
+            self.assertEqual((k, 'a', 'w'), self.get('items', k))
+            self.time.advance(60)
+            self.assertEqual((k, 'a', 'w'), self.get('items', k))
+            self.assertIsNotNone(self.raw('items', k).lock)
+            self.assertRaises(
+                errors.StoreUnavailable, self.q.commit,
+                self.q.update(self.q.get('items', k), w='x'))
+        finally:
+            inner.__dict__.pop('read', None)
+        self.assertEqual((k, 'b', 'w'), self.get('items', k))
+
+    def test_documents_hold_what_was_given(self):
+        k = self.key()
+        values = {1: k, 2: b'\0\xff', 3: 1.5}
+        self.p.commit(RowChange(self.p.table('items'), None, values))
+        self.assertEqual(values, self.q.get('items', k).values)
+        self.assertEqual(values, document.decode(
+            self.raw('items', k).document)[0])
+
+    def test_conditions_name_the_state_and_the_lock(self):
+        # rule 2: a prepared row refuses whoever read it before
+        keys = self.pair()
+        rows = {k: self.q.get('items', k) for k in keys}
+        with base.crash_at('several:send'):
+            self.both(self.p, keys, v='b')
+        locked = next(k for k in keys if self.raw('items', k).lock)
+        group = rows[locked].address.group
+        write = writes.change(writes.Intent(
+            group, RowKey(10, rows[locked].address.key.pk), Expect.VERSION,
+            rows[locked].version, document=b'd'), self.q.clock.new_id(), 1)
+        self.assertEqual([Outcome.REFUSED], self.store.write(
+            [writes.batch(group, write)]))
