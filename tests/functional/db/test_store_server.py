@@ -134,7 +134,9 @@ class OwnServerTest(unittest.TestCase):
                 seen[0] = sent[0]
         thread = threading.Thread(target=work)
         thread.start()
-        time.sleep(1)
+        deadline = time.monotonic() + 30
+        while seen[0] <= 10 and time.monotonic() < deadline:
+            time.sleep(0.1)
         self.server.kill(1)
         thread.join(30)
         self.assertFalse(thread.is_alive())

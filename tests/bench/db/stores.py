@@ -1,0 +1,134 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Where a service's databases lie in each of the stores, and its workers."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from typing import Any
+
+from tests.bench.db import servers
+
+STORES = ('mariadb', 'embedded', 'cassandra')
+SERVICES = {
+    'nova': {'cell': 'nova_cell1', 'api': 'nova_api'},
+    'glance': {'main': 'glance'},
+    'keystone': {'main': 'keystone'},
+    'placement': {'main': 'placement'},
+}
+ROOT = pathlib.Path(__file__).parents[3]
+
+
+class BenchError(Exception):
+    """A part of the benchmark failed; the message says which and how."""
+
+
+class Places:
+    """The stores' servers, and the URLs of databases of one size.
+
+    :param folder: the benchmark's state.
+    """
+
+    def __init__(self, folder: pathlib.Path, stores: tuple[str, ...]) -> None:
+        self.folder = folder.absolute()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.mariadb = servers.MariaDB(self.folder / 'mariadb')
+        self.cassandra: Any = None
+        if 'mariadb' in stores:
+            self.mariadb.start()
+        if 'cassandra' in stores:
+            self.cassandra = servers.start_cassandra(
+                self.folder / 'cassandra')
+        (self.folder / 'embedded').mkdir(exist_ok=True)
+
+    def urls(self, service: str, store: str, instances: int
+             ) -> dict[str, str]:
+        """Return the connection URLs of a service's databases."""
+        return {key: self._url(store, f'{name}_{instances}')
+                for key, name in SERVICES[service].items()}
+
+    def _url(self, store: str, name: str) -> str:
+        if store == 'mariadb':
+            return (f'mysql+pymysql://bench:bench@{self.mariadb.host}'
+                    f'/{name}?charset=utf8mb4')
+        if store == 'embedded':
+            return (f'sqlite+luc:///{name}?store=embedded'
+                    f'&path={self.folder}/embedded')
+        host, port = self.cassandra.endpoint
+        return f'sqlite+luc://{host}:{port}/{name}'
+
+    def create(self, service: str, store: str, instances: int) -> None:
+        """Make empty databases where a store does not do so by itself."""
+        if store == 'mariadb':
+            for name in SERVICES[service].values():
+                self.mariadb.sql(
+                    f'DROP DATABASE IF EXISTS {name}_{instances}; '
+                    f'CREATE DATABASE {name}_{instances}')
+
+    def server_cpu(self, store: str) -> float:
+        """Return the CPU seconds that a store's server has used."""
+        if store == 'mariadb':
+            return servers.cpu(self.mariadb.pid)
+        if store == 'cassandra':
+            return sum(servers.cpu(node.pid)
+                       for node in self.cassandra.status() if node.pid)
+        return 0.0
+
+
+class Remote:
+    """A worker process; see worker.Worker."""
+
+    def __init__(self, places: Places, service: str, store: str,
+                 instances: int) -> None:
+        self.name = f'{service} over {store}'
+        self.store = store
+        arguments = {
+            'service': service, 'store': store, 'instances': instances,
+            'urls': places.urls(service, store, instances)}
+        log = places.folder / f'{service}-{store}-{instances}.log'
+        with open(log, 'ab') as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, '-m', 'tests.bench.db.worker',
+                 json.dumps(arguments)],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
+                cwd=ROOT, env={**os.environ, 'PYTHONWARNINGS': 'ignore',
+                               'PYTHONHASHSEED': '0'})
+        self.log = log
+
+    def __call__(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """Have the worker do something; return its answer.
+
+        :raises BenchError: it failed.
+        """
+        assert self._process.stdin and self._process.stdout
+        self._process.stdin.write(
+            json.dumps({'do': do, **arguments}).encode() + b'\n')
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        answer = json.loads(line) if line else {
+            'error': f'the worker ended; see {self.log}'}
+        if 'error' in answer:
+            raise BenchError(f'{self.name}: {do} {arguments}: '
+                             + answer['error'])
+        return answer
+
+    def close(self) -> None:
+        """End the worker."""
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            self._process.wait(30)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
