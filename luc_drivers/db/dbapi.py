@@ -307,6 +307,8 @@ class Connection:
                  isolation_level: str | None = '') -> None:
         self.row_factory: Callable[..., Any] | None = None
         self.text_factory: Any = str
+        #: without effect: nobody sees what is not committed
+        self.read_uncommitted = False
         self._isolation_level = isolation_level
         self._make = make
         self._foreign_keys = foreign_keys
@@ -325,6 +327,11 @@ class Connection:
     def _check(self) -> None:
         if self._closed:
             raise ProgrammingError('Cannot operate on a closed database.')
+
+    @property
+    def database(self) -> engine.Database:
+        """This process's object for the database; of this driver alone."""
+        return self._make()
 
     def _here(self) -> Session:
         """Return the session of this process."""

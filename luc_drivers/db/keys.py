@@ -29,6 +29,7 @@ One value is a type code and then
 
 from collections.abc import Iterable
 import hashlib
+import math
 import struct
 
 SQLValue = None | int | float | str | bytes
@@ -52,7 +53,8 @@ KEPT_INDEX_VALUE = 960
 _EXACT = 2 ** 53
 _MIN_INTEGER = -2 ** 63
 _MAX_INTEGER = 2 ** 63 - 1
-_pack_double = struct.Struct('>d').pack
+_double = struct.Struct('>d')
+_pack_double = _double.pack
 _unpack_bits = struct.Struct('>Q').unpack
 _pack_number = struct.Struct('>BQ').pack
 _pack_big_number = struct.Struct('>BQH').pack
@@ -143,6 +145,52 @@ def encode_index(values: Iterable[SQLValue]) -> bytes:
             else:
                 parts.append(code + _escape(raw) + b'\0')
     return b''.join(parts)
+
+
+def decode(key: bytes) -> tuple[SQLValue, ...]:
+    """Return the values of a key that `encode` made, for people: integers
+    that a double holds come back as integers, whatever they were.
+
+    :raises ValueError: it is a hash, or no such key.
+    """
+    values: list[SQLValue] = []
+    at = 0
+    while at < len(key):
+        code = key[at]
+        at += 1
+        if code == NULL:
+            values.append(None)
+        elif code == NUMBER and len(key) >= at + 8:
+            double = _unpack_double(key[at:at + 8])
+            at += 8
+            if -_EXACT < double < _EXACT:
+                values.append(int(double) if double.is_integer() else double)
+            else:
+                rest = int.from_bytes(key[at:at + 2], 'big') - 0x8000
+                at += 2
+                whole = int(double) + rest if math.isfinite(double) else None
+                values.append(whole if whole is not None and
+                              _MIN_INTEGER <= whole <= _MAX_INTEGER
+                              else double)
+        elif code in (TEXT, BLOB):
+            end = at
+            while key[end:end + 1] != b'\0' or key[end + 1:end + 2] == b'\xff':
+                end += 2 if key[end:end + 1] == b'\0' else 1
+                if end >= len(key):
+                    raise ValueError(f'cut off: {key.hex()}')
+            raw = key[at:end].replace(b'\0\xff', b'\0')
+            values.append(raw.decode('utf-8') if code == TEXT else raw)
+            at = end + 1
+        else:
+            raise ValueError(f'no key: {key.hex()}')
+    return tuple(values)
+
+
+def _unpack_double(raw: bytes) -> float:
+    """Undo what `_number` does to a double's bits."""
+    bits = _unpack_bits(raw)[0]
+    bits = bits ^ 1 << 63 if bits >> 63 else bits ^ 0xFFFFFFFFFFFFFFFF
+    return _double.unpack(bits.to_bytes(8, 'big'))[0]
 
 
 def prefix_range(prefix: bytes) -> tuple[bytes, bytes]:

@@ -46,7 +46,7 @@ def split(sql: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _literal(value: Any) -> str:
+def literal(value: Any) -> str:
     """Return a value as SQL text."""
     if value is None:
         return 'NULL'
@@ -84,7 +84,7 @@ def dump(connection: 'Connection') -> Iterator[str]:
         listed = ', '.join(map(sqltext.quote, columns))
         for row in cursor.execute(
                 f'SELECT {listed} FROM {quoted}').fetchall():
-            values = ','.join(map(_literal, row))
+            values = ','.join(map(literal, row))
             yield f'INSERT INTO {quoted} VALUES({values});'
     for _, _, sql in cursor.execute(
             'SELECT name, type, sql FROM sqlite_master WHERE sql NOT NULL '

@@ -239,6 +239,10 @@ class FaultyStore(base.Store):
         self._before(1)
         self.inner.advance(sequence, floor)
 
+    @classmethod
+    def databases(cls, settings: base.StoreSettings) -> list[str]:
+        return []
+
     def group_keys(self, locality: str) -> Iterator[bytes]:
         return self.inner.group_keys(locality)
 

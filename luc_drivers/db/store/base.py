@@ -338,6 +338,11 @@ class Store(abc.ABC):
 
     # --- the whole, for those who look after it: slow
 
+    @classmethod
+    @abc.abstractmethod
+    def databases(cls, settings: 'StoreSettings') -> list[str]:
+        """Return the names of all databases in the store."""
+
     @abc.abstractmethod
     def group_keys(self, locality: str) -> Iterator[bytes]:
         """Yield the keys of all groups, in no order; what is written

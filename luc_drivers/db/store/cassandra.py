@@ -256,6 +256,23 @@ class CassandraStore(base.Store):
             token = rows[-1][-1]
             yield [r[:-1] for r in rows if r[0] == self._db(locality)]
 
+    @classmethod
+    def databases(cls, settings: base.StoreSettings) -> list[str]:
+        here = cls('', settings)
+        keyspaces = here._global(
+            'SELECT keyspace_name, table_name FROM system_schema.tables', (),
+            consistency='LOCAL_ONE', idempotent=True)
+        found: set[str] = set()
+        for keyspace, table in keyspaces:
+            # system keyspaces have no such table
+            if table != 'catalog' or keyspace == schema.FRESH:
+                continue
+            found.update(name for name, in here._global(
+                f'SELECT DISTINCT db FROM {keyspace}.catalog', (),
+                idempotent=True) if keyspace == schema.keyspace_name(
+                    settings.keyspace_template, name, schema.GLOBAL))
+        return list(found)
+
     def group_keys(self, locality: str) -> Iterator[bytes]:
         for keys in self._partitions(locality, 'rows', ('db', 'grp')):
             for _, group in keys:

@@ -46,6 +46,7 @@ REMEMBER_REMOVAL = 3600
 #: so many writes of vanishing things, then those that have vanished are purged
 _PURGE_EVERY = 2000
 
+_SUFFIX = '.luc'
 _SCHEMA_VERSION = 1
 _SCHEMA = """
 CREATE TABLE rows (
@@ -167,7 +168,7 @@ class EmbeddedStore(base.Store):
         if settings.fresh:
             self.file = ':memory:'
         else:
-            name = parse.quote(database, safe='') + '.luc'
+            name = parse.quote(database, safe='') + _SUFFIX
             self.file = os.path.join(settings.path, name)
         self._lock = native.lock()
         self._sqlite: apsw.Connection | None = None
@@ -441,6 +442,15 @@ class EmbeddedStore(base.Store):
             (sequence, floor)))
 
     # --- the whole
+
+    @classmethod
+    def databases(cls, settings: base.StoreSettings) -> list[str]:
+        try:
+            files = os.listdir(settings.path)
+        except FileNotFoundError:
+            return []
+        return [parse.unquote(name.removesuffix(_SUFFIX))
+                for name in files if name.endswith(_SUFFIX)]
 
     def _pages(self, sql: str, start: tuple[Any, ...],
                width: int) -> Iterator[tuple[Any, ...]]:

@@ -15,7 +15,6 @@
 The URL wins over the file, the file over the defaults.
 """
 
-from collections.abc import Callable
 from collections.abc import Mapping
 import functools
 from importlib import metadata
@@ -185,9 +184,17 @@ def open_store(database: str, settings: base.StoreSettings) -> base.Store:
     return _store_class(settings.kind)(database, settings)
 
 
+def databases(settings: base.StoreSettings) -> list[str]:
+    """Return the names of all databases in a store, sorted.
+
+    :raises luc_drivers.db.errors.OperationalError: as open_store().
+    :raises luc_drivers.db.errors.StoreUnavailable: it does not answer.
+    """
+    return sorted(_store_class(settings.kind).databases(settings))
+
+
 @functools.cache
-def _store_class(kind: str) -> Callable[[str, base.StoreSettings],
-                                        base.Store]:
+def _store_class(kind: str) -> type[base.Store]:
     try:
         manager: Any = driver.DriverManager(
             NAMESPACE, kind, on_load_failure_callback=_load_failed)

@@ -67,11 +67,11 @@ class Sweeper:
                 age = now - micros(txid)
                 if age > self.bounds.marker_age * 1e6:
                     group = Group(read.locality, address.decode_ref(ref)[0])
-                    removed += self._end(group, txid)
+                    removed += self.end(group, txid)
         self._done = newest
         return removed
 
-    def _end(self, primary: Group, txid: bytes) -> bool:
+    def end(self, primary: Group, txid: bytes) -> bool:
         """End one listed transaction; tell whether a marker was removed."""
         name = (primary, txid)
         marker = self.resolver.markers([name])[name]

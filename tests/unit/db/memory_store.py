@@ -220,6 +220,10 @@ class MemoryStore(base.Store):
             first = self.sequences.get(sequence, 1)
             self.sequences[sequence] = max(first, floor + 1)
 
+    @classmethod
+    def databases(cls, settings: base.StoreSettings) -> list[str]:
+        return []
+
     def group_keys(self, locality: str) -> Iterator[bytes]:
         yield from [group.key for group, rows in self.groups.items()
                     if group.locality == locality and rows]

@@ -75,6 +75,20 @@ class KeysOrderTest(unittest.TestCase):
         equal = self.sqlite.execute('SELECT ? IS ?', (a, b)).fetchone()[0]
         self.assertEqual(bool(equal), keys.encode((a,)) == keys.encode((b,)))
 
+    @settings(max_examples=400, deadline=None)
+    @given(st.lists(values, max_size=4))
+    def test_decode_gives_equal_values(self, row):
+        found = keys.decode(keys.encode(row))
+        self.assertEqual(len(row), len(found))
+        for a, b in zip(row, found):
+            self.assertTrue(self.sqlite.execute(
+                'SELECT ? IS ?', (a, b)).fetchone()[0], (a, b))
+
+    def test_decode_refuses_what_is_no_key(self):
+        for raw in (b'\x09', b'\x03abc', b'\x06' + bytes(32)):
+            with self.assertRaises(ValueError):
+                keys.decode(raw)
+
     @settings(max_examples=300, deadline=None)
     @given(st.lists(pairs, max_size=25), values)
     def test_prefix_range_is_equality_on_the_first(self, rows, a):
