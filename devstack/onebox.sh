@@ -8,6 +8,7 @@
 #   onebox.sh tempest [--set NAME]     judge it by Tempest
 #
 #   --store embedded     files instead of Cassandra: no server, no Java
+#   --virt qemu          servers are virtual machines, emulated by software
 #   --backend baseline   the same cloud on MariaDB and RabbitMQ, to compare
 #   --state DIR          where everything is kept (~/.luc-onebox)
 #   --venv DIR           virtual environment to use or make (STATE/venv)
@@ -34,14 +35,15 @@ store=''
 state=${LUC_ONEBOX_STATE:-$HOME/.luc-onebox}
 venv=''
 against=''
+virt=''
 words=("$@")
 while [ $# -gt 0 ]; do
     case $1 in
-    --backend=*|--store=*|--state=*|--venv=*|--against=*)
+    --backend=*|--store=*|--state=*|--venv=*|--against=*|--virt=*)
         name=${1%%=*}
         printf -v "${name#--}" %s "${1#*=}"
         ;;
-    --backend|--store|--state|--venv|--against)
+    --backend|--store|--state|--venv|--against|--virt)
         [ $# -gt 1 ] || die "$1 needs a value"
         printf -v "${1#--}" %s "$2"
         shift
@@ -94,6 +96,16 @@ sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' \
     if [ "$backend" != baseline ] && [ "$store" != embedded ]; then
         command -v java >/dev/null || need+=(openjdk-17-jre-headless)
     fi
+    if [ "$virt" = qemu ]; then
+        [ -x /usr/sbin/libvirtd ] || need+=(libvirt-daemon-system
+            libvirt-daemon-driver-qemu)
+        command -v qemu-system-x86_64 >/dev/null || need+=(qemu-system-x86)
+        command -v qemu-img >/dev/null || need+=(qemu-utils)
+        command -v busybox >/dev/null || need+=(busybox-static)
+        # To build libvirt-python.
+        "$venv/bin/python" -c 'import libvirt' 2>/dev/null \
+            || need+=(libvirt-dev pkgconf gcc)
+    fi
     if [ ${#need[@]} -gt 0 ]; then
         apt_install "${need[@]}"
     fi
@@ -121,6 +133,15 @@ install_python() {
     printf '%s\n' "$wanted" >"$stamp"
 }
 
+install_libvirt() {
+    "$venv/bin/python" -c 'import libvirt' 2>/dev/null && return 0
+    say "building libvirt-python in $venv"
+    "$venv/bin/python" -m pip --disable-pip-version-check install -q \
+        "libvirt-python==$(pkg-config --modversion libvirt)" \
+        >"$state/pip.log" 2>&1 \
+        || die "pip install libvirt-python failed (see $state/pip.log)"
+}
+
 install_tempest() {
     [ "$("$venv/bin/tempest" --version 2>/dev/null)" != "tempest $tempest" ] \
         || return 0
@@ -134,6 +155,7 @@ case $action in
 up|demo|bench)
     install_packages
     install_python
+    [ "$virt" != qemu ] || install_libvirt
     ;;
 *)
     [ -x "$venv/bin/python" ] || die "there is no virtual environment in" \

@@ -105,6 +105,26 @@ def delete(cloud: bootstrap.Cloud, server: str,
         time.sleep(_POLL)
 
 
+def console(cloud: bootstrap.Cloud, server: str, awaited: str,
+            timeout: float = BOOT_TIMEOUT) -> str:
+    """Return what a server's console shows once it shows a text.
+
+    :raises errors.OneboxError: it doesn't within ``timeout`` seconds.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        shown = cloud.compute('POST', f'/servers/{server}/action', json={
+            'os-getConsoleOutput': {}})['output']
+        if awaited in shown:
+            return shown
+        if time.monotonic() > deadline:
+            raise errors.OneboxError(
+                f'the console of server {server} does not say '
+                f'"{awaited}" after {timeout:.0f} s; its end: '
+                f'{shown[-300:].strip()!r}')
+        time.sleep(1.0)
+
+
 def boot_many(settings: onebox_settings.Settings, count: int,
               prefix: str) -> tuple[list[Boot], float]:
     """Boot servers at once; return them and the seconds until the last."""

@@ -25,13 +25,14 @@ from keystoneauth1 import session
 from keystoneauth1.identity import v3
 
 from luc_drivers.onebox import errors
+from luc_drivers.onebox import guest
 from luc_drivers.onebox import settings as onebox_settings
 from luc_drivers.onebox.services import neutron
 
 IMAGES = ('tiny', 'tiny2')
 _IMAGE_BYTES = 1 << 20
 #: (id, name, MiB of memory); ids as Tempest's DevStack jobs name them
-FLAVORS = (('42', 'm1.nano', 64), ('84', 'm1.micro', 128))
+FLAVORS = (('42', 'm1.nano', 128), ('84', 'm1.micro', 192))
 #: networks as DevStack makes them: servers' own, and the outside
 PRIVATE = 'private'
 PUBLIC = 'public'
@@ -151,16 +152,31 @@ def seed(settings: onebox_settings.Settings) -> None:
     seed_networks(cloud)
     images = {image['name']: image for image in
               cloud.request('image', 'GET', '/v2/images')['images']}
-    for name in IMAGES:
+
+    def ensure(name: str, kind: str, content: bytes, **more: str) -> str:
         image = images.get(name) or cloud.request(
             'image', 'POST', '/v2/images', json={
-                'name': name, 'disk_format': 'raw', 'visibility': 'public',
-                'container_format': 'bare'})
+                'name': name, 'disk_format': kind, 'visibility': 'public',
+                'container_format': 'bare' if kind == 'raw' else kind,
+                **more})
         if image['status'] == 'queued':
             cloud.request(
                 'image', 'PUT', f'/v2/images/{image["id"]}/file',
-                data=os.urandom(_IMAGE_BYTES),
+                data=content,
                 headers={'Content-Type': 'application/octet-stream'})
+        return image['id']
+
+    boots = {}
+    if settings.virt == 'qemu':
+        folder = settings.folder / 'guest'
+        boots = {
+            'kernel_id': ensure('tiny-kernel', 'aki',
+                                guest.kernel(folder).read_bytes()),
+            'ramdisk_id': ensure('tiny-initramfs', 'ari',
+                                 guest.initramfs(folder).read_bytes()),
+            'os_command_line': guest.COMMAND_LINE}
+    for name in IMAGES:
+        ensure(name, 'raw', os.urandom(_IMAGE_BYTES), **boots)
     flavors = {flavor['id'] for flavor in
                cloud.compute('GET', '/flavors')['flavors']}
     for number, name, memory in FLAVORS:

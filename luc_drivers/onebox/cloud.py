@@ -33,6 +33,7 @@ from luc_drivers.onebox import settings as onebox_settings
 from luc_drivers.onebox.services import glance
 from luc_drivers.onebox.services import helpers
 from luc_drivers.onebox.services import keystone
+from luc_drivers.onebox.services import libvirt
 from luc_drivers.onebox.services import neutron
 from luc_drivers.onebox.services import nova
 from luc_drivers.onebox.services import placement
@@ -76,6 +77,7 @@ class Cloud:
             *neutron.workers(settings, backend),
             *nova.controllers(settings, backend),
             nova.api(settings, backend),
+            *([libvirt.daemon(settings)] if settings.virt == 'qemu' else []),
             *nova.computes(settings, backend),
         ]
 
@@ -112,17 +114,26 @@ def up(cloud: Cloud) -> None:
            'services: starting')
     bootstrap.write_openrc(settings)
     seeded = settings.folder / 'seeded'
-    if not seeded.exists():
+    if seeded.exists():
+        _check_virt(settings, seeded.read_text())
+    else:
         with cloud.progress.step('images, flavors and networks'):
             bootstrap.seed(settings)
     with cloud.progress.step('waiting for nova-compute'):
         for name in nova.compute_names(settings):
             _wait_for_compute(cloud, name)
     # Else the scheduler would find further hosts, but half a minute later.
-    hosts = str(settings.computes)
+    hosts = f'{settings.virt} {settings.computes}'
     if not seeded.exists() or seeded.read_text() != hosts:
         nova.discover_hosts(settings, cloud.runner())
         seeded.write_text(hosts)
+
+
+def _check_virt(settings: onebox_settings.Settings, seeded: str) -> None:
+    if seeded and settings.virt != seeded.split()[0]:
+        raise errors.OneboxError(
+            f'the images of this cloud are for --virt {seeded.split()[0]}: '
+            'wipe it, or name another folder by --state')
 
 
 def write_config(cloud: Cloud) -> None:
@@ -140,6 +151,8 @@ def write_config(cloud: Cloud) -> None:
     cloud.backend.write_config(settings)
     for service in (keystone, placement, glance, neutron, nova):
         service.write_config(settings, cloud.backend)
+    if settings.virt == 'qemu':
+        libvirt.write_config(settings)
 
 
 def set_up(cloud: Cloud) -> None:

@@ -24,6 +24,7 @@ from luc_drivers.onebox import bootstrap
 from luc_drivers.onebox import check
 from luc_drivers.onebox import cloud as clouds
 from luc_drivers.onebox import errors
+from luc_drivers.onebox import guest
 from luc_drivers.onebox import progress as progress_module
 from luc_drivers.onebox import settings as onebox_settings
 from luc_drivers.onebox.tempest import runs as tempest_runs
@@ -54,6 +55,9 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument('--computes', type=int, metavar='N',
                         help='nova-compute services, each as a host by '
                              'itself (1)')
+    common.add_argument('--virt', choices=onebox_settings.VIRTS,
+                        help='what servers are: fake (nothing; default) or '
+                             'qemu (virtual machines, emulated)')
     common.add_argument('--cassandra', metavar='HOST:PORT',
                         help='use an existing Cassandra')
     common.add_argument('--cassandra-user', metavar='ROLE',
@@ -130,8 +134,9 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
-_FIELDS = ('port_offset', 'host_ip', 'workers', 'computes', 'cassandra',
-           'cassandra_user', 'cassandra_password', 'heap_mb', 'trace')
+_FIELDS = ('port_offset', 'host_ip', 'workers', 'computes', 'virt',
+           'cassandra', 'cassandra_user', 'cassandra_password', 'heap_mb',
+           'trace')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -216,6 +221,12 @@ def _do_demo(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
     print(f'\nserver {server["name"]}  {server["id"]}  {server["status"]}  '
           f'on {server["OS-EXT-SRV-ATTR:host"]}  '
           f'{bootstrap.PRIVATE}={",".join(booted.addresses)}\n')
+    if cloud.settings.virt == 'qemu':
+        with cloud.progress.step("waiting for the machine's console"):
+            console = boot.console(client, booted.server, guest.GREETING)
+        print('\n'.join(console.splitlines()[-5:]) + '\n')
+        seconds = boot.delete(client, booted.server)
+        cloud.progress.say(f'server demo is deleted after {seconds:.1f} s')
     print('\n'.join(cloud.backend.describe(cloud.settings)))
     foreign = clouds.foreign_processes()
     print('other database or message servers on this machine: '

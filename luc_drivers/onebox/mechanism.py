@@ -12,9 +12,9 @@
 
 """An ML2 mechanism driver for a cloud without network agents.
 
-It binds each port on the first segment of its network, as an Open vSwitch
-interface, and says at once that it is up.  Nothing is plugged: neutron
-allocates addresses and keeps its data as in any cloud, but no packet moves.
+It binds each port on the first segment of its network, as a tap device that
+nothing is connected to, and says at once that it is up: neutron allocates
+addresses and keeps its data as in any cloud, but no packet moves.
 """
 
 from typing import Any
@@ -42,6 +42,6 @@ class NoAgentMechanismDriver(api.MechanismDriver):
         """
         for segment in context.segments_to_bind[:1]:
             context.set_binding(
-                segment[api.ID], portbindings.VIF_TYPE_OVS,
+                segment[api.ID], portbindings.VIF_TYPE_TAP,
                 {portbindings.CAP_PORT_FILTER: False},
                 status=constants.PORT_STATUS_ACTIVE)

@@ -28,6 +28,7 @@ from luc_drivers.onebox import errors
 
 BACKENDS = ('luc', 'baseline')
 STORES = ('cassandra', 'embedded')
+VIRTS = ('fake', 'qemu')
 
 #: Ports of a cloud, before its offset is added.
 PORTS = {
@@ -69,6 +70,8 @@ class Settings:
     :ivar host_ip: address that the services listen on.
     :ivar workers: processes of each API, of conductor and scheduler.
     :ivar computes: how many nova-compute there are, each a host by itself.
+    :ivar virt: what a server is: ``fake`` (nothing), ``qemu`` (a virtual
+        machine, emulated by software under libvirt).
     :ivar cassandra: ``host:port`` of an existing Cassandra, else our own is
         started.
     :ivar heap_mb: Java heap of our own Cassandra.
@@ -85,6 +88,7 @@ class Settings:
     site: str = 'site1'
     workers: int = 1
     computes: int = 1
+    virt: str = 'fake'
     cassandra: str = ''
     cassandra_user: str = ''
     cassandra_password: str = ''
@@ -131,8 +135,8 @@ class Settings:
 
 
 _SAVED = ('port_offset', 'host_ip', 'region', 'site', 'workers', 'computes',
-          'cassandra', 'cassandra_user', 'cassandra_password', 'heap_mb',
-          'trace',
+          'virt', 'cassandra', 'cassandra_user', 'cassandra_password',
+          'heap_mb', 'trace',
           'admin_password', 'service_password', 'store_password',
           'compute_password')
 

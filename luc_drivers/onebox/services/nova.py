@@ -26,9 +26,12 @@ from luc_drivers.onebox import commands
 from luc_drivers.onebox import config
 from luc_drivers.onebox import daemons
 from luc_drivers.onebox import settings as onebox_settings
+from luc_drivers.onebox.services import libvirt
 from luc_drivers.onebox.services import wsgi
 
 CELL = 'nova_cell1'
+_DRIVERS = {'fake': 'fake.FakeDriverWithoutFakeNodes',
+            'qemu': 'libvirt.LibvirtDriver'}
 # DevStack's: placing by other servers of a group or near to a server, too.
 _FILTERS = (
     'ComputeFilter', 'ComputeCapabilitiesFilter', 'ImagePropertiesFilter',
@@ -89,7 +92,7 @@ def _sections(settings: onebox_settings.Settings, name: str, url: str,
         'DEFAULT': {
             'my_ip': settings.host_ip,
             'transport_url': url,
-            'compute_driver': 'fake.FakeDriverWithoutFakeNodes',
+            'compute_driver': _DRIVERS[settings.virt],
             **config.logs(settings),
             'log_dir': settings.logs,
             # Of the API; others name theirs on the command line.
@@ -101,6 +104,13 @@ def _sections(settings: onebox_settings.Settings, name: str, url: str,
             'vif_plugging_is_fatal': False,
             'vif_plugging_timeout': 0,
         },
+        'libvirt': {
+            'virt_type': 'qemu', 'cpu_mode': 'none',
+            'connection_uri': libvirt.uri(settings)},
+        # nova-compute runs as the calling user: there is no sudo to use.
+        'nova_sys_admin': {'helper_command': (
+            f'{settings.program("privsep-helper")} --config-file '
+            f'{settings.etc / name / "nova.conf"}')},
         'vnc': {'enabled': False},
         'spice': {'enabled': False},
         'conductor': {'workers': settings.workers},

@@ -42,7 +42,7 @@ class MechanismTest(testtools.TestCase):
         context = Context('first', 'second')
         driver.bind_port(context)
         self.assertEqual(
-            [('first', 'ovs', {'port_filter': False}, 'ACTIVE')],
+            [('first', 'tap', {'port_filter': False}, 'ACTIVE')],
             context.bindings)
         self.assertEqual('l2', driver.connectivity)
         context = Context()
