@@ -27,6 +27,7 @@ import weakref
 from oslo_utils import strutils
 from sqlalchemy import exc
 from sqlalchemy import pool
+from sqlalchemy import util
 from sqlalchemy.dialects.sqlite import base
 from sqlalchemy.dialects.sqlite import pysqlite
 from sqlalchemy.engine import reflection
@@ -139,6 +140,26 @@ class LucDialect(pysqlite.SQLiteDialect_pysqlite):
             self.dbapi, 'drop_private', None)
         if drop is not None:
             weakref.finalize(self, drop, self._private)
+
+    # --- isolation
+
+    # what transactions promise (see the documentation of the database
+    # layer); READ UNCOMMITTED is accepted, and gives the same
+    _isolation_lookup = util.immutabledict(
+        {'READ COMMITTED': 0, 'READ UNCOMMITTED': 1, 'AUTOCOMMIT': None})
+
+    def set_isolation_level(self, dbapi_connection: Any,
+                            level: Any) -> None:
+        """Set a connection's level: one of the three above."""
+        autocommit = level == 'AUTOCOMMIT'
+        dbapi_connection.isolation_level = None if autocommit else ''
+        dbapi_connection.read_uncommitted = level == 'READ UNCOMMITTED'
+
+    def get_isolation_level(self, dbapi_connection: Any) -> Any:
+        """Return a connection's level."""
+        if dbapi_connection.read_uncommitted:
+            return 'READ UNCOMMITTED'
+        return 'READ COMMITTED'
 
     # --- reflection
 

@@ -16,11 +16,22 @@
 ``requirements.py`` says which do not apply.
 """
 
+from sqlalchemy.testing import fixture
 from sqlalchemy.testing.suite import *  # noqa: F403
 from sqlalchemy.testing.suite import ComponentReflectionTest as _Reflection
+from sqlalchemy.testing.suite import ComponentReflectionTestExtra as _Extra
 
 
 class ComponentReflectionTest(_Reflection):
     """Without the one test that asks for a second schema unconditionally."""
 
     test_metadata = None
+
+
+class ComponentReflectionTestExtra(_Extra):
+    """Without a second schema, which these tests ask for unconditionally."""
+
+    @fixture()
+    def use_schema_fixture(self):
+        """Name no schema."""
+        return None

@@ -19,6 +19,7 @@ use, and refuses writes STALE seconds after it last could.
 """
 
 from collections.abc import Callable
+from collections.abc import Sequence
 import dataclasses
 import logging
 import os
@@ -151,16 +152,26 @@ class Catalog:
             self._twin.commit()
             self._state = state
 
-    def query(self, sql: str, parameters: Any = ()) -> tuple[
+    def query(self, sql: str, parameters: Any = (),
+              temporary: Sequence[str] = ()) -> tuple[
             reflect.Description, list[tuple[Any, ...]]]:
         """Answer a PRAGMA or a query of sqlite_master.
 
+        :param temporary: DDL of the connection's temporary objects.
         :returns: ((column name, declared type), …), rows; both empty for a
             PRAGMA that sets something: it is accepted and means nothing.
         """
         self.current()
         with self._lock:
-            return reflect.answer(self._twin, sql, parameters)
+            if not temporary:
+                return reflect.answer(self._twin, sql, parameters)
+            self._twin.begin()
+            try:
+                for text in temporary:
+                    self._twin.run(text)
+                return reflect.answer(self._twin, sql, parameters)
+            finally:
+                self._twin.rollback()
 
     def close(self) -> None:
         """Give the lease back."""

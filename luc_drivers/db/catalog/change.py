@@ -140,7 +140,9 @@ def apply(state: State, twin: Twin, statement: sqltext.Statement,
 
     touched: dict[str, Layout | None] = {}
     dropped = write_only = None
-    if effect.created is not None:
+    if effect.views:
+        pass
+    elif effect.created is not None:
         name = effect.created.lower()
         reflected = twin.table(name)
         assert reflected is not None
@@ -324,9 +326,15 @@ def install(state: State, twin: Twin, entry: log.Entry,
         if references != tables[name].referenced_by:
             tables[name] = dataclasses.replace(
                 tables[name], referenced_by=references)
+    views = state.schema.views
+    if views or any('view' in step.lower() for step in entry.steps):
+        # renaming a table or column changes the views that name it, too
+        views = twin.views()
     return State(
-        Schema(version, tables, tuple(
-            itertools.chain.from_iterable(texts.values()))),
+        Schema(version, tables, (
+            *itertools.chain.from_iterable(texts.values()),
+            *(('view', v.name, v.name, v.sql) for v in views.values())),
+            views),
         places, texts, entry.next_number)
 
 

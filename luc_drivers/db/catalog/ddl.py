@@ -30,6 +30,7 @@ class Effect:
     :ivar created: name of a new table.
     :ivar dropped: name of a table that is gone.
     :ivar changed: {name before: name after} of a table that it is about.
+    :ivar views: it made or dropped a view, and no table is concerned.
     :ivar renamed_column: (old, new) name.
     """
 
@@ -39,6 +40,7 @@ class Effect:
     dropped: str | None = None
     changed: tuple[str, str] | None = None
     renamed_column: tuple[str, str] | None = None
+    views: bool = False
 
 
 def apply(twin: Twin, statement: Statement) -> Effect | None:
@@ -50,6 +52,11 @@ def apply(twin: Twin, statement: Statement) -> Effect | None:
     kind, sql = statement.kind, statement.sql
     if kind is Kind.NOTHING:
         return None
+    if statement.temporary or kind is Kind.CREATE_TABLE_AS:
+        # a session's business
+        raise errors.NotSupportedError(
+            'not supported by sqlite+luc databases without a connection: '
+            + sql)
     if kind is Kind.CREATE_TABLE:
         if statement.lenient and twin.exists('table', statement.table):
             return None
@@ -61,6 +68,19 @@ def apply(twin: Twin, statement: Statement) -> Effect | None:
             return None
         twin.run(sql)
         return Effect(statement, (sql,), dropped=name)
+    if kind is Kind.CREATE_VIEW:
+        if statement.lenient and (twin.exists('view', statement.table)
+                                  or twin.exists('table', statement.table)):
+            return None
+        twin.run(sql)
+        return Effect(statement, (sql,), views=True)
+    if kind is Kind.DROP_VIEW:
+        if statement.lenient and not (
+                twin.exists('view', statement.table)
+                or twin.exists('table', statement.table)):
+            return None
+        twin.run(sql)
+        return Effect(statement, (sql,), views=True)
     if kind is Kind.CREATE_INDEX:
         if statement.lenient and twin.exists('index', statement.name):
             return None

@@ -27,6 +27,7 @@ from luc_drivers.db import errors
 from luc_drivers.db.catalog import sqltext
 from luc_drivers.db.catalog.schema import Affinity
 from luc_drivers.db.catalog.schema import ForeignKey
+from luc_drivers.db.catalog.schema import View
 
 #: PRAGMAs about the schema: the twin's answer is the right one
 READ_PRAGMAS = frozenset((
@@ -110,6 +111,22 @@ def translate(error: apsw.Error) -> errors.Error:
     return errors.OperationalError(text)
 
 
+def view(name: str, sql: str) -> View:
+    """Return what a CREATE VIEW text defines."""
+    found = sqltext.tokens(sql)
+    at = next(n for n, t in enumerate(found) if t.upper == 'VIEW') + 1
+    while found[at].upper in ('IF', 'NOT', 'EXISTS'):
+        at += 1
+    at += 3 if found[at + 1].text == '.' else 1
+    first = next(n for n in range(at, len(found)) if found[n].upper == 'AS')
+    columns = sql[found[at].start:found[first - 1].end] if first > at else ''
+    body = [t for t in found[first + 1:] if t.text != ';']
+    return View(
+        name, columns, sql[body[0].start:body[-1].end],
+        frozenset(t.name.lower() for t in body
+                  if t.kind in ('word', 'quoted')), sql)
+
+
 class Twin:
     """The reflecting twin. Not thread-safe: the catalog locks it."""
 
@@ -159,7 +176,7 @@ class Twin:
         return (described[0] if described else ()), rows
 
     def exists(self, kind: str, name: str) -> bool:
-        """Tell whether there is a 'table' or 'index' of that name."""
+        """Tell whether there is a 'table', 'index' or 'view' so named."""
         return self.owner(kind, name) is not None
 
     def owner(self, kind: str, name: str) -> str | None:
@@ -187,9 +204,16 @@ class Twin:
         """Return (type, name, table, sql) of a table and its indexes."""
         rows: list[Any] = self._db.execute(
             'SELECT type, name, tbl_name, sql FROM sqlite_master WHERE'
-            ' sql IS NOT NULL AND tbl_name = ? COLLATE NOCASE'
+            " sql IS NOT NULL AND type != 'view' AND"
+            ' tbl_name = ? COLLATE NOCASE'
             " ORDER BY type = 'index', rowid", (table,)).fetchall()
         return tuple(rows)
+
+    def views(self) -> dict[str, View]:
+        """Return the views by lower-case name, oldest first."""
+        return {name.lower(): view(name, sql) for name, sql in
+                self._db.execute('SELECT name, sql FROM sqlite_master'
+                                 " WHERE type = 'view' ORDER BY rowid")}
 
     def default_value(self, column: ReflectedColumn) -> Any:
         """Return what a column's default is worth, its affinity applied."""

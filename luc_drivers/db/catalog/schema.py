@@ -173,11 +173,31 @@ class Table:
         return tuple(i for i in self.indexes if i.unique_columns)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class View:
+    """A view: a query with a name.
+
+    :ivar columns: its list of column names, as text with parentheses; ''
+        if it has none.
+    :ivar query: the text of its SELECT.
+    :ivar names: lower-case words of the query: among them all tables and
+        views that it names.
+    :ivar sql: verbatim CREATE VIEW text.
+    """
+
+    name: str
+    columns: str
+    query: str
+    names: frozenset[str]
+    sql: str
+
+
 @dataclasses.dataclass(frozen=True)
 class Schema:
     """All tables at one version of the catalog.
 
     :ivar tables: by lower-case name.
+    :ivar views: by lower-case name.
     :ivar statements: (type, name, table name, sql) as in sqlite_master, in
         creation order: replayed, they make a reflecting twin.
     """
@@ -185,6 +205,7 @@ class Schema:
     version: int
     tables: Mapping[str, Table]
     statements: tuple[tuple[str, str, str, str], ...] = ()
+    views: Mapping[str, View] = dataclasses.field(default_factory=dict)
 
     def table(self, name: str) -> Table | None:
         """Return a table by its name, any case; None if there is none."""

@@ -83,6 +83,7 @@ class Kind(enum.Enum):
     """Kinds of DDL that the catalog tells apart."""
 
     CREATE_TABLE = 'create table'
+    CREATE_TABLE_AS = 'create table as'
     DROP_TABLE = 'drop table'
     CREATE_INDEX = 'create index'
     DROP_INDEX = 'drop index'
@@ -93,6 +94,8 @@ class Kind(enum.Enum):
     ADD_CONSTRAINT = 'add constraint'
     DROP_CONSTRAINT = 'drop constraint'
     ALTER_COLUMN = 'alter column'
+    CREATE_VIEW = 'create view'
+    DROP_VIEW = 'drop view'
     #: accepted and without effect: ANALYZE, VACUUM, REINDEX, and what
     #: makes text UTF-8
     NOTHING = 'nothing'
@@ -102,12 +105,14 @@ class Kind(enum.Enum):
 class Statement:
     """A DDL statement.
 
-    :ivar table: the table that it is about; '' for DROP INDEX.
+    :ivar table: the table or view that it is about; '' for DROP INDEX.
     :ivar name: of the index or constraint; the column concerned; for
         RENAME TABLE the new name.
     :ivar new_name: new name of the column.
     :ivar rest: tokens after the names, for ALTERs: the definition.
     :ivar lenient: IF EXISTS or IF NOT EXISTS.
+    :ivar temporary: it says TEMP, or names something in ``temp``.
+    :ivar query: the SELECT of CREATE TABLE ... AS.
     """
 
     kind: Kind
@@ -118,6 +123,8 @@ class Statement:
     lenient: bool = False
     unique: bool = False
     rest: tuple[Token, ...] = ()
+    temporary: bool = False
+    query: str = ''
 
 
 class _Cursor:
@@ -129,6 +136,7 @@ class _Cursor:
         while self.tokens and self.tokens[-1].text == ';':
             self.tokens.pop()
         self.at = 0
+        self.temporary = False
 
     def accept(self, *words: str) -> bool:
         """Step over these words if they come next."""
@@ -139,12 +147,15 @@ class _Cursor:
         return True
 
     def name(self) -> str:
-        """Step over a name, perhaps qualified by ``main``; return it."""
+        """Step over a name, perhaps qualified by ``main`` or ``temp``;
+        return it.
+        """
         first = self._one_name()
         if not self.accept('.'):
             return first
-        if first.lower() != 'main':
+        if first.lower() not in ('main', 'temp'):
             raise errors.OperationalError('unknown database ' + first)
+        self.temporary = self.temporary or first.lower() == 'temp'
         return self._one_name()
 
     def _one_name(self) -> str:
@@ -172,12 +183,15 @@ def parse(sql: str) -> Statement:
     :raises NotSupportedError: DDL that this database layer refuses.
     """
     cursor = _Cursor(sql)
+    found = None
     if cursor.accept('CREATE'):
-        return _create(cursor)
-    if cursor.accept('DROP'):
-        return _drop(cursor)
-    if cursor.accept('ALTER', 'TABLE'):
-        return _alter(cursor)
+        found = _create(cursor)
+    elif cursor.accept('DROP'):
+        found = _drop(cursor)
+    elif cursor.accept('ALTER', 'TABLE'):
+        found = _alter(cursor)
+    if found is not None:
+        return dataclasses.replace(found, temporary=cursor.temporary)
     for word in ('ANALYZE', 'VACUUM', 'REINDEX'):
         if cursor.accept(word):
             return Statement(Kind.NOTHING, sql)
@@ -191,13 +205,18 @@ def _refuse(what: str) -> errors.NotSupportedError:
 
 
 def _create(cursor: _Cursor) -> Statement:
-    if cursor.accept('TEMP') or cursor.accept('TEMPORARY'):
-        raise _refuse('CREATE TEMPORARY')
+    cursor.temporary = cursor.accept('TEMP') or cursor.accept('TEMPORARY')
     if cursor.accept('TABLE'):
         lenient = cursor.accept('IF', 'NOT', 'EXISTS')
         table = cursor.name()
         if cursor.accept('AS'):
-            raise _refuse('CREATE TABLE ... AS')
+            query = cursor.rest()
+            if not query:
+                cursor.fail()
+            return Statement(
+                Kind.CREATE_TABLE_AS, cursor.sql, table=table,
+                lenient=lenient,
+                query=cursor.sql[query[0].start:query[-1].end])
         return Statement(
             Kind.CREATE_TABLE, cursor.sql, table=table, lenient=lenient)
     unique = cursor.accept('UNIQUE')
@@ -210,7 +229,11 @@ def _create(cursor: _Cursor) -> Statement:
         return Statement(
             Kind.CREATE_INDEX, cursor.sql, table=table, name=name,
             lenient=lenient, unique=unique, rest=cursor.rest())
-    for words in (('VIEW',), ('TRIGGER',), ('VIRTUAL', 'TABLE')):
+    if cursor.accept('VIEW'):
+        lenient = cursor.accept('IF', 'NOT', 'EXISTS')
+        return Statement(Kind.CREATE_VIEW, cursor.sql, table=cursor.name(),
+                         lenient=lenient, rest=cursor.rest())
+    for words in (('TRIGGER',), ('VIRTUAL', 'TABLE')):
         if cursor.accept(*words):
             raise _refuse('CREATE ' + ' '.join(words))
     cursor.fail()
@@ -226,12 +249,16 @@ def _drop(cursor: _Cursor) -> Statement:
         lenient = cursor.accept('IF', 'EXISTS')
         return Statement(Kind.DROP_INDEX, cursor.sql, name=cursor.name(),
                          lenient=lenient)
-    if cursor.accept('VIEW') or cursor.accept('TRIGGER'):
+    if cursor.accept('VIEW'):
+        lenient = cursor.accept('IF', 'EXISTS')
+        return Statement(Kind.DROP_VIEW, cursor.sql, table=cursor.name(),
+                         lenient=lenient)
+    if cursor.accept('TRIGGER'):
         lenient = cursor.accept('IF', 'EXISTS')
         name = cursor.name()
         if lenient:
             return Statement(Kind.NOTHING, cursor.sql)
-        raise errors.OperationalError('no such view or trigger: ' + name)
+        raise errors.OperationalError('no such trigger: ' + name)
     cursor.fail()
     raise AssertionError
 

@@ -35,6 +35,7 @@ from luc_drivers.db.planner import queries
 from luc_drivers.db.planner import rewrite
 from luc_drivers.db.planner import scope
 from luc_drivers.db.planner import text as texts
+from luc_drivers.db.planner import views
 
 LOG = logging.getLogger(__name__)
 
@@ -101,6 +102,8 @@ class Planner:
         simple = parse.control(normal.text)
         if simple is not None:
             return plans.Plan(simple.kind, sql, savepoint=simple.savepoint)
+        expanded = views.expand(normal, schema)
+        viewed, normal = expanded is not normal, expanded
         key = (id(schema), normal.text, normal.many, normal.lock)
         with self._lock:
             found = self._analyses.get(key)
@@ -110,7 +113,9 @@ class Planner:
             found = (schema, analyse(normal, schema))
             with self._lock:
                 _keep(self._analyses, key, found, self._size)
-        return _instance(sql, normal, found[1])
+        return _instance(
+            texts.render_numbered(normal.text, normal) if viewed else sql,
+            normal, found[1])
 
 
 def _keep(cache: collections.OrderedDict, key: Any, value: Any,

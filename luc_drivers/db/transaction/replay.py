@@ -23,6 +23,7 @@ import time
 from typing import Any
 
 from luc_drivers.db import errors
+from luc_drivers.db.catalog.sqltext import Statement
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.workspace.functions import Draws
 from luc_drivers.db.workspace.workspace import Outcome
@@ -38,12 +39,14 @@ class Entry:
     :ivar sql: '' for a savepoint's statement.
     :ivar sets: several sets of parameters (executemany).
     :ivar savepoint: (method of Transaction, name).
+    :ivar ddl: DDL of a temporary object.
     """
 
     sql: str = ''
     parameters: Parameters = ()
     sets: Sequence[Parameters] | None = None
     savepoint: tuple[str, str] | None = None
+    ddl: Statement | None = None
     draws: Draws = dataclasses.field(default_factory=Draws)
     outcome: Outcome | None = None
     error: type[Exception] | None = None

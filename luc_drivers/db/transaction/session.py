@@ -27,16 +27,19 @@ from typing import Any
 from typing import TYPE_CHECKING
 
 from luc_drivers.db import errors
+from luc_drivers.db.catalog import sqltext
 from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.planner import planner
 from luc_drivers.db.planner.plan import Kind
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.planner.plan import Plan
 from luc_drivers.db.transaction import pragmas
+from luc_drivers.db.transaction import temporary
 from luc_drivers.db.transaction.replay import Attempts
 from luc_drivers.db.transaction.replay import differs
 from luc_drivers.db.transaction.replay import Entry
 from luc_drivers.db.transaction.statements import Transaction
+from luc_drivers.db.transaction.temporary import Temporary
 from luc_drivers.db.workspace.workspace import Outcome
 
 if TYPE_CHECKING:
@@ -80,6 +83,7 @@ class Session:
         self._log: list[Entry] = []
         # lost to another transaction: only ROLLBACK is left
         self._lost: errors.WriteConflict | None = None
+        self._temporary = Temporary()
 
     @property
     def in_transaction(self) -> bool:
@@ -103,7 +107,7 @@ class Session:
         if kind is Kind.SCHEMA:
             return plan, self._schema(sql, parameters)
         if kind is Kind.DDL:
-            self._ddl(sql)
+            self._ddl(sql, parameters)
         else:
             self._control(plan)
         return plan, _NOTHING
@@ -124,9 +128,11 @@ class Session:
             # says all; planners keep plans by schema, and DDL changes it
             return Plan(Kind.DDL, sql)
         run = self._run
-        schema = (run.schema if run is not None
-                  else self.database.catalog.current())
+        schema = run.schema if run is not None else self._schema_now()
         return planner.plan(sql, (), schema)
+
+    def _schema_now(self) -> Schema:
+        return self._temporary.over(self.database.catalog.current())
 
     def _data(self, plan: Plan, entry: Entry, implicit: bool) -> Outcome:
         if implicit and not self._open and (
@@ -160,7 +166,8 @@ class Session:
                     self.foreign_keys = pragmas.flag(setting)
                 return _NOTHING
             return Outcome(('foreign_keys',), [(int(self.foreign_keys),)])
-        description, rows = self.database.catalog.query(sql, parameters)
+        description, rows = self.database.catalog.query(
+            sql, parameters, self._temporary.texts())
         if not description:
             return Outcome(None, list(rows))
         return Outcome(tuple(c[0] for c in description), list(rows))
@@ -257,12 +264,13 @@ class Session:
 
     def _new(self, first: Entry | None, alone: bool = False
              ) -> Transaction:
-        schema = self.database.catalog.current()
+        schema = self._schema_now()
         tables: tuple[str, ...] = ()
-        if first is not None and first.sql:
+        if first is not None and first.sql and first.ddl is None:
             tables = planner.plan(first.sql, (), schema).tables
         return Transaction(self.database, schema, self.foreign_keys,
-                           self.functions, tables, alone)
+                           self.functions, tables, alone,
+                           self._temporary.workspace)
 
     def _current(self, entry: Entry | None = None) -> Transaction:
         if self._run is None:
@@ -270,6 +278,17 @@ class Session:
         return self._run
 
     def _do(self, run: Transaction, entry: Entry) -> Outcome:
+        if entry.ddl is not None:
+            self._temporary.adopt(run)
+            query = None
+            if entry.ddl.query:
+                query = planner.plan(entry.ddl.query, (), run.schema)
+            try:
+                return run.define(
+                    temporary.text(entry.ddl, query), query,
+                    entry.parameters, entry.draws)
+            finally:
+                self._temporary.changed()
         plan = planner.plan(entry.sql, (), run.schema)
         if entry.sets is not None:
             return run.run_many(plan, entry.sets, entry.draws)
@@ -355,6 +374,8 @@ class Session:
         self._log = []
         if run is not None:
             run.close()
+            if not run.committed:
+                self._temporary.changed()
 
     def _lose(self, why: errors.WriteConflict) -> None:
         run, self._run = self._run, None
@@ -363,6 +384,10 @@ class Session:
             run.close()
 
     def _commit_run(self, run: Transaction) -> None:
+        self._send(run)
+        run.committed = True
+
+    def _send(self, run: Transaction) -> None:
         changes = run.changes()
         if not changes:
             return
@@ -429,16 +454,52 @@ class Session:
 
     # --- DDL
 
-    def _ddl(self, sql: str) -> None:
+    def _ddl(self, sql: str, parameters: Parameters) -> None:
+        statement = sqltext.parse(sql)
+        if self._temporary.concerns(statement):
+            self._temporary.check(statement, self.database.catalog.current())
+            entry = Entry(sql, parameters, ddl=statement)
+            self._data(Plan(Kind.DDL, sql), entry, False)
+        elif statement.kind is sqltext.Kind.CREATE_TABLE_AS:
+            self._create_as(statement, parameters)
+        else:
+            self._change_schema(sql)
+
+    def _create_as(self, statement: sqltext.Statement,
+                   parameters: Parameters) -> None:
+        """CREATE TABLE ... AS: make the table, then fill it."""
+        self._change_schema()
+        if statement.lenient and (
+                self.database.catalog.current().table(statement.table)):
+            return
+        entry = Entry(statement.query, parameters)
+        plan = planner.plan(statement.query, (), self._schema_now())
+        run = self._new(entry)
+        try:
+            sql = temporary.made_as(run, statement, plan, parameters)
+        finally:
+            run.close()
+        name = sqltext.quote(statement.table)
+        self._change_schema(sql)
+        try:
+            self.execute(f'INSERT INTO {name} {statement.query}', parameters)
+        except errors.Error:
+            self._change_schema(f'DROP TABLE {name}')
+            raise
+
+    def _change_schema(self, sql: str | None = None) -> None:
         """Change the schema: ends the open transaction, as on MySQL.
 
         An explicit transaction goes on after it, with its savepoints.
+
+        :param sql: None: only end the transaction.
         """
         was_open, outermost = self._open, self._outermost
         names = [] if self._run is None else [
             s.name for s in self._run.savepoints]
         self.commit()
-        self.database.catalog.apply_ddl(sql, self.database.services)
+        if sql is not None:
+            self.database.catalog.apply_ddl(sql, self.database.services)
         if was_open:
             self._begin()
             self._outermost = outermost
@@ -449,6 +510,7 @@ class Session:
     def close(self) -> None:
         """Roll back and give everything back."""
         self._end()
+        self._temporary.drop()
 
 
 def _same(schema: Schema, run: Transaction) -> bool:

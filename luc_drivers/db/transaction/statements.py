@@ -44,6 +44,7 @@ from luc_drivers.db.transaction.resolve import Place
 from luc_drivers.db.workspace.functions import Draws
 from luc_drivers.db.workspace.workspace import Outcome
 from luc_drivers.db.workspace.workspace import Touch
+from luc_drivers.db.workspace.workspace import Workspace
 
 if TYPE_CHECKING:
     from luc_drivers.db.engine import Database
@@ -90,6 +91,9 @@ class Transaction:
     :param tables: that it will need first.
     :param alone: it is one statement, whose result nobody sees before the
         commit.
+    :param own: the workspace of a connection that has temporary tables;
+        None: one of the pool's.
+    :ivar committed: what it did stands: temporary tables keep it, too.
     :ivar checked_keys: (index number, key) that no unloaded row has.
     :ivar holder: tells the transaction from others; see `shared_turns`.
     :ivar held: rows whose turns it has.
@@ -97,14 +101,17 @@ class Transaction:
 
     def __init__(self, database: 'Database', schema: Schema, enforce: bool,
                  user: dict[tuple[str, int], Any],
-                 tables: Iterable[str] = (), alone: bool = False) -> None:
+                 tables: Iterable[str] = (), alone: bool = False,
+                 own: Workspace | None = None) -> None:
         self.database = database
         self.schema = schema
         self.enforce = enforce
         self.alone = alone
         self.holder = os.urandom(16)
         self.held: set[Place] = set()
-        self.workspace = database.workspaces.take()
+        self.committed = False
+        self.pooled = own is None
+        self.workspace = database.workspaces.take() if own is None else own
         self.workspace.functions.use(user)
         self.workspace.functions.draw_id = self._draw_id
         self.workspace.functions.draw_rowid = database.new_rowid
@@ -137,7 +144,10 @@ class Transaction:
             self.database.shared_turns.give(self.holder, self.held)
         while self._turns:
             self.database.turns.give(self._turns.pop())
-        self.database.workspaces.give(self.workspace)
+        if self.pooled:
+            self.database.workspaces.give(self.workspace)
+        else:
+            self.workspace.reset(keep_temporary=self.committed)
 
     # --- fetching
 
@@ -335,6 +345,20 @@ class Transaction:
             self._lock(plan, parameters)
         return outcome
 
+    def define(self, sql: str, query: Plan | None, parameters: Parameters,
+               draws: Draws) -> Outcome:
+        """Run DDL of temporary objects.
+
+        :param query: plan of the SELECT of CREATE TABLE ... AS.
+        """
+        self.workspace.functions.draws = draws
+        draws.restart()
+        if query is not None:
+            self.ensure(query.tables)
+            self.fetch_waves(query, parameters)
+        self.workspace.define(sql, parameters)
+        return Outcome(None, [])
+
     def run_many(self, plan: Plan, sets: Sequence[Parameters], draws: Draws
                  ) -> Outcome:
         """Run a writing statement with many sets of parameters."""
@@ -496,9 +520,9 @@ class Transaction:
 
         :returns: False if there is nothing to load.
         """
-        if not plan.conflict or plan.replaces or plan.target is None:
+        table = self.schema.table(plan.target or '')
+        if not plan.conflict or plan.replaces or table is None:
             return False
-        table = self.schema.tables[plan.target.lower()]
         access = self.unfetched(BoundAccess(table, Path.SCAN, []))
         if access is None:
             return False
@@ -547,6 +571,9 @@ class Transaction:
     def _steps(self, plan: Plan) -> list[Step]:
         touches = self.workspace.take_touches()
         target = (plan.target or '').lower()
+        if target not in self.schema.tables:
+            # a temporary table
+            return self._record(touches)
         silent = plan.replaces or (plan.kind is Kind.DELETE and not touches)
         if plan.kind is Kind.UPDATE and self.schema.tables[
                 target].rowid_column:

@@ -161,10 +161,21 @@ class Workspace:
         """Begin a transaction."""
         self.db.execute('BEGIN')
 
-    def reset(self) -> None:
-        """Empty the workspace."""
+    def reset(self, keep_temporary: bool = False) -> None:
+        """Empty the workspace.
+
+        :param keep_temporary: keep what the transaction did to temporary
+            tables and views.
+        """
         if self.db.in_transaction:
-            self.db.execute('ROLLBACK')
+            if keep_temporary:
+                for name in self._layouts:
+                    self.db.execute(
+                        'DELETE FROM main.' + sqltext.quote(name))
+                self._passing.clear()
+                self.db.execute('COMMIT')
+            else:
+                self.db.execute('ROLLBACK')
         if self._passing:
             self._remake()
         self._touches.clear()
@@ -251,6 +262,24 @@ class Workspace:
         return [row[0] for row in self.db.execute(
             f'SELECT {layout.rowid} FROM {sqltext.quote(name)}')]
 
+    # --- temporary tables and views
+
+    def define(self, sql: str, parameters: Parameters = ()) -> None:
+        """Run DDL of temporary objects."""
+        self._run(sql, parameters)
+
+    def temporary(self) -> tuple[tuple[str, str, str, str], ...]:
+        """Return (type, name, table, DDL) of all temporary objects, oldest
+        first.
+        """
+        found: list[Any] = self.db.execute(
+            'SELECT type, name, tbl_name, sql FROM sqlite_temp_master'
+            ' WHERE sql IS NOT NULL ORDER BY rowid').fetchall()
+        return tuple(
+            (kind, name, table, sql if kind == 'index' else
+             'CREATE TEMP' + sql[len('CREATE'):])
+            for kind, name, table, sql in found)
+
     # --- statements
 
     def query(self, sql: str, parameters: Parameters = ()) -> Rows:
@@ -269,8 +298,13 @@ class Workspace:
         db = self.db
         db.set_last_insert_rowid(0)
         touches = self._touches
-        db.set_update_hook(
-            lambda op, base, table, rowid: touches.append((table, rowid)))
+
+        def touch(op: int, base: str, table: str, rowid: int) -> None:
+            # temporary tables are the connection's own: never committed
+            if base == 'main':
+                touches.append((table, rowid))
+
+        db.set_update_hook(touch)
         try:
             columns, rows = self._run(sql, parameters)
         finally:

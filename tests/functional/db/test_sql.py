@@ -19,10 +19,18 @@ import testtools
 
 from luc_drivers.db import dbapi
 from luc_drivers.testing import shared
+from tests.unit.db import objects_contract
 from tests.unit.db import sql_contract
 
 
 class EmbeddedTestCase(sql_contract.SqlTests, testtools.TestCase):
+
+    def options(self):
+        return {'store': 'embedded'}
+
+
+class EmbeddedObjectsTestCase(objects_contract.ObjectTests,
+                              testtools.TestCase):
 
     def options(self):
         return {'store': 'embedded'}
@@ -98,6 +106,14 @@ class FileTestCase(testtools.TestCase):
 
 
 class CassandraTestCase(sql_contract.SqlTests, testtools.TestCase):
+
+    def options(self):
+        host, port = shared.endpoint()
+        return {'store': 'cassandra', 'host': host, 'port': port}
+
+
+class CassandraObjectsTestCase(objects_contract.ObjectTests,
+                               testtools.TestCase):
 
     def options(self):
         host, port = shared.endpoint()

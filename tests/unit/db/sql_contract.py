@@ -33,7 +33,7 @@ CREATE INDEX k_pid ON k (pid)
 """
 
 
-class SqlTests:
+class ConnectionTests:
     """Mixed into a TestCase that says where: ``options()``."""
 
     def options(self):
@@ -74,6 +74,10 @@ class SqlTests:
             [(ids['a'], 'x'), (ids['a'], 'y')])
         self.connection.commit()
         return ids
+
+
+class SqlTests(ConnectionTests):
+    """What SQL does."""
 
     # --- what comes back
 

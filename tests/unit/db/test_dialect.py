@@ -151,7 +151,8 @@ class TestConnections(DialectCase):
     def test_isolation_levels(self):
         engine = self.engine()
         with engine.connect() as connection:
-            self.assertEqual('SERIALIZABLE', connection.get_isolation_level())
+            self.assertEqual(
+                'READ COMMITTED', connection.get_isolation_level())
         with engine.connect().execution_options(
                 isolation_level='AUTOCOMMIT') as connection:
             connection.exec_driver_sql('CREATE TABLE t (a INTEGER)')
