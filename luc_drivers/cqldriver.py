@@ -91,11 +91,48 @@ def _told_by_us(record: logging.LogRecord) -> bool:
     return True
 
 
+@functools.cache
 def connection_class() -> type:
     """Return the driver's connection class for this process.
 
     :raises ImportError: this driver has none that fits.
     """
+    from cassandra import AuthenticationFailed
+    from cassandra.connection import ConnectionException
+
+    base: Any = _event_loop_class()
+
+    class LucConnection(base):
+        """The driver's, but a refused login is no reason to give up.
+
+        A node that starts again refuses logins for a moment, since it can't
+        read its roles yet; the driver would leave it alone for ever.
+        """
+
+        @classmethod
+        def factory(cls, endpoint: Any, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().factory(endpoint, *args, **kwargs)
+            except AuthenticationFailed as exc:
+                raise ConnectionException(str(exc), endpoint) from exc
+
+    return LucConnection
+
+
+def login_refused(exc: BaseException) -> bool:
+    """Return whether an error of a connection says: wrong role or password.
+
+    Not so when the node can't look the role up, at its start or without a
+    quorum: that passes.
+    """
+    from cassandra import AuthenticationFailed
+    if not isinstance(exc, AuthenticationFailed) and exc.__cause__ is not None:
+        exc = exc.__cause__
+    return (isinstance(exc, AuthenticationFailed)
+            and 'Unable to perform authentication' not in str(exc))
+
+
+def _event_loop_class() -> type:
     if native.green():
         return _eventlet_class()
     from cassandra import DependencyException

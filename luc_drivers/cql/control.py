@@ -131,14 +131,13 @@ class Control:
     def _explain(self, module: Any, cluster: Any,
                  exc: Exception) -> tuple[str, bool]:
         """Return (one clear message, whether trying again is pointless)."""
-        from cassandra import AuthenticationFailed
         settings = self.settings
         where = f'Cassandra at {settings.where}'
         causes = [exc]
         if isinstance(exc, module.NoHostAvailable):
             causes = errors.causes(exc) or [exc]
         for cause in causes:
-            if isinstance(cause, AuthenticationFailed):
+            if cqldriver.login_refused(cause):
                 who = (f'user {settings.username!r} and its password'
                        if settings.username else 'a connection without a user')
                 return (f'{where} refuses {who} ([cassandra] username and '

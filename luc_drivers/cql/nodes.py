@@ -75,7 +75,9 @@ class Nodes:
         """Return the nodes to ask, the best first: replicas before others,
         those that failed lately last.
         """
-        hosts = [h for h in self._hosts() if h.is_up is not False]
+        hosts = self._hosts()
+        # With none up: the driver learns seconds later than we that one is.
+        hosts = [h for h in hosts if h.is_up is not False] or hosts
         if len(hosts) > 1:
             start = next(self._turn) % len(hosts)
             hosts = hosts[start:] + hosts[:start]
