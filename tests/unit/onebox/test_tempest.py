@@ -26,6 +26,7 @@ from luc_drivers.onebox import settings as onebox_settings
 from luc_drivers.onebox.tempest import results
 from luc_drivers.onebox.tempest import runs
 from luc_drivers.onebox.tempest import sets
+from tests.tempest import __main__ as pages
 
 _TRACE = """Traceback (most recent call last):
   File "/x/tempest/api/y.py", line 3, in test_bad
@@ -141,3 +142,22 @@ class RunTest(testtools.TestCase):
         error = self.assertRaises(runs.errors.OneboxError, runs.prepare,
                                   settings)
         self.assertIn('onebox.sh tempest', str(error))
+
+
+class PageTest(testtools.TestCase):
+
+    def test_differences(self):
+        stock = run(a=('passed', 1.0), b=('passed', 1.0),
+                    c=('skipped', 0.0, 'x'))
+        stock.cloud = 'baseline'
+        ours = run(a=('passed', 1.0), b=('failed', 1.0, 'boom'))
+        self.assertEqual(
+            [('compute', 'embedded, ZeroMQ', '``b``', 'passed', 'failed'),
+             ('compute', 'embedded, ZeroMQ', '``c``', 'skipped', 'not run')],
+            list(pages.differences([stock, ours])))
+        text = pages.page([stock, ours])
+        self.assertIn('boom', text)
+        self.assertIn('     - 1\n     - 1\n     - 0\n', text)
+
+    def test_the_published_page_is_of_the_kept_results(self):
+        self.assertEqual(pages.page(pages.load()), pages.PAGE.read_text())
