@@ -14,7 +14,6 @@
 
 import testtools
 
-from luc_drivers.db.tools import naming
 from luc_drivers.testing import shared
 from tests.unit.db import tools_contract
 
@@ -29,23 +28,7 @@ class CassandraCheckTest(tools_contract.CheckTests, testtools.TestCase):
 class CassandraTransferTest(tools_contract.TransferTests,
                             testtools.TestCase):
 
-    def setUp(self):
-        # databases of this name may be left of a run that was killed
-        self.host, self.port = shared.endpoint()
-        for name in ('one', 'two'):
-            naming.database(self.url(name)).store.prepare(['global'])
-            naming.database(self.url(name)).store.drop()
-        super().setUp()
-
     def url(self, name):
-        return (f'sqlite+luc://{self.host}:{self.port}/{name}'
+        host, port = shared.endpoint()
+        return (f'sqlite+luc://{host}:{port}/{name}'
                 '?store=cassandra&keyspace_template=luc_tools_{locality}')
-
-    def query(self):
-        return {'store': 'cassandra',
-                'keyspace_template': 'luc_tools_{locality}'}
-
-    def test_databases_are_found_by_name(self):
-        # the host's file names no contact points here: by the URL
-        database = naming.database(self.url('one'))
-        self.assertIn('one', database.store.databases(database.settings))

@@ -37,9 +37,6 @@ class EmbeddedTransferTest(tools_contract.TransferTests, testtools.TestCase):
     def url(self, name):
         return f'sqlite+luc:///{name}?store=embedded&path={self.folder}'
 
-    def query(self):
-        return {'store': 'embedded', 'path': self.folder}
-
 
 class CommandsTest(testtools.TestCase):
 
