@@ -49,6 +49,11 @@ PARAMETERS = frozenset((
     'foreign_keys', 'timeout', 'isolation_level', 'detect_types',
     'check_same_thread', 'cached_statements'))
 
+#: those that take words
+_CHOICES = {
+    'foreign_keys': ('on', 'off', '1', '0', 'yes', 'no', 'true', 'false'),
+    'isolation_level': ('', 'deferred', 'immediate', 'exclusive')}
+
 
 class LucCompiler(base.SQLiteCompiler):
     """Compiles SELECT ... FOR UPDATE to a mark that the planner reads."""
@@ -114,8 +119,12 @@ class LucDialect(pysqlite.SQLiteDialect_pysqlite):
                 'sqlite+luc://[user:password@][host,host[:port]]/DATABASE'
                 '[?store=embedded]' % shown)
         query = self._parameters(url, shown)
-        self._named_constraints = profiles.find(
-            url.database, query.get('profile')).named_constraints
+        try:
+            profile = profiles.find(url.database, query.get('profile'))
+        except errors.Error as error:
+            raise exc.ArgumentError(
+                f'connection URL {shown}: {error}') from error
+        self._named_constraints = profile.named_constraints
         options: dict[str, Any] = dict(
             query, url=shown, username=url.username, password=url.password,
             host=url.host, port=url.port)
@@ -131,8 +140,15 @@ class LucDialect(pysqlite.SQLiteDialect_pysqlite):
                 'connection URL %s: no such parameter: %s; there are: %s' % (
                     shown, ', '.join(unknown), ', '.join(sorted(PARAMETERS))))
         # of a parameter given twice the last one counts
-        return {name: value if isinstance(value, str) else value[-1]
-                for name, value in url.query.items()}
+        query = {name: value if isinstance(value, str) else value[-1]
+                 for name, value in url.query.items()}
+        for name, allowed in _CHOICES.items():
+            if query.get(name, allowed[0]).lower() not in allowed:
+                raise exc.ArgumentError(
+                    'connection URL %s: %s=%s: it must be one of %s' % (
+                        shown, name, query[name],
+                        ', '.join(filter(None, allowed))))
+        return query
 
     def _drop_at_end(self) -> None:
         """Drop the private name space when the engine is gone."""

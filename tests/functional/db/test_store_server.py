@@ -18,6 +18,8 @@ import threading
 import time
 import unittest
 
+import sqlalchemy
+
 from luc_drivers import cql
 from luc_drivers.db import errors
 from luc_drivers.db.store import base
@@ -76,6 +78,20 @@ class OwnServerTest(unittest.TestCase):
             with self.assertRaisesRegex(errors.StoreUnavailable, pattern):
                 self.store(username, password, 'roles').prepare(LOCALITIES)
             self.assertLess(time.monotonic() - started, 10)
+
+    def test_wrong_password_in_a_connection_url(self):
+        point = self.server.endpoint
+        engine = sqlalchemy.create_engine(
+            f'sqlite+luc://cassandra:wrong@{point.host}:{point.port}/roles')
+        self.addCleanup(engine.dispose)
+        started = time.monotonic()
+        with self.assertRaisesRegex(
+                sqlalchemy.exc.OperationalError,
+                "'cassandra' and its password") as caught:
+            with engine.connect() as connection:
+                connection.exec_driver_sql('SELECT 1 FROM t')
+        self.assertLess(time.monotonic() - started, 10)
+        self.assertNotIn('wrong@', str(caught.exception))
 
     def test_role_that_may_not_create(self):
         self.root.execute("CREATE ROLE IF NOT EXISTS svc WITH LOGIN = true "

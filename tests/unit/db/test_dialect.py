@@ -13,6 +13,8 @@
 """The SQLAlchemy dialect: URL, pool, FOR UPDATE, private databases."""
 
 import gc
+import os
+import socket
 import threading
 
 import fixtures
@@ -79,6 +81,56 @@ class TestURL(DialectCase):
             'sqlite+luc://u:secret@h/shop?stor=embedded')
         self.assertIn('no such parameter: stor;', str(error))
         self.assertNotIn('secret', str(error))
+
+    def test_what_makes_no_sense_is_named(self):
+        for query, message in (
+                ('foreign_keys=perhaps', 'foreign_keys=perhaps: it must be'),
+                ('isolation_level=WRONG', 'isolation_level=WRONG: it must be'),
+                ('profile=nope', "no profile 'nope'")):
+            error = self.assertRaises(
+                exc.ArgumentError, self.engine,
+                'sqlite+luc://u:secret@h/shop?' + query)
+            self.assertIn('connection URL sqlite+luc://u:***@h/shop?' + query,
+                          str(error))
+            self.assertIn(message, str(error))
+        for url, message in (
+                ('sqlite+luc://h:99999/shop', '99999 is no port'),
+                ('sqlite+luc:///shop?store=nope', "unknown store 'nope'"),
+                ('sqlite+luc:///shop?fresh=maybe', 'fresh=maybe: neither'),
+                ('sqlite+luc:///shop?keyspace_template={x}',
+                 "keyspace_template '{x}'")):
+            error = self.assertRaises(
+                exc.OperationalError, self.engine(url).connect)
+            self.assertIn(message, str(error))
+
+    def test_a_store_that_does_not_answer(self):
+        with socket.socket() as unused:
+            unused.bind(('127.0.0.1', 0))
+            port = unused.getsockname()[1]
+            url = f'sqlite+luc://u:secret@127.0.0.1:{port}/shop'
+            with open(os.environ['LUC_CONFIG'], 'a') as out:
+                out.write('[cassandra]\nconnect_timeout = 1\n')
+            error = self.assertRaises(
+                exc.OperationalError, self.query, self.engine(url))
+        self.assertIn(f'Cassandra at 127.0.0.1:{port} does not answer '
+                      '([cassandra] contact_points', str(error))
+        self.assertNotIn('secret', str(error))
+        error = self.assertRaises(
+            exc.OperationalError, self.query,
+            self.engine('sqlite+luc://no.such.host.invalid/shop'))
+        self.assertIn('no.such.host.invalid:9042', str(error))
+
+    def test_a_database_that_was_never_synced(self):
+        engine = self.engine('sqlite+luc:///shop?store=embedded')
+        error = self.assertRaises(
+            exc.OperationalError, self.query, engine,
+            'SELECT * FROM instances')
+        self.assertIn("run the service's \"db sync\" command first",
+                      str(error))
+
+    def query(self, engine, sql='SELECT 1 FROM t'):
+        with engine.connect() as connection:
+            connection.exec_driver_sql(sql)
 
     def test_names(self):
         engine = self.engine()
