@@ -17,6 +17,7 @@ Every command takes its settings from the host's file (``LUC_CONFIG``).
 
 import argparse
 import base64
+import contextlib
 import os
 import typing as ty
 
@@ -25,9 +26,12 @@ from cliff import lister
 
 from luc_drivers import cql
 from luc_drivers.messaging import admin
+from luc_drivers.messaging import counters
 from luc_drivers.messaging import keys
 from luc_drivers.messaging import matchmaker
+from luc_drivers.messaging import node as node_module
 from luc_drivers.messaging import opts
+from luc_drivers.messaging import probe
 from luc_drivers.messaging import security
 from luc_drivers.messaging.matchmaker import base
 
@@ -67,25 +71,86 @@ class Status(lister.Lister):
 
     COLUMNS = ('site', 'namespace', 'exchange', 'topic', 'server', 'kind',
                'pool', 'state', 'host', 'pid', 'program', 'age', 'versions',
-               'address')
+               'address', 'mailbox')
+    LIVE = ('release', 'queue', *counters.EVENTS, 'problem')
 
     def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
         parser = super().get_parser(prog_name)
         parser.add_argument('--site', action='append',
                             help='only this site (repeatable)')
         parser.add_argument('--topic', help='only this topic')
+        parser.add_argument(
+            '--live', action='store_true',
+            help='ask each process, too: depth of its queues, and its '
+                 'counters of the topic')
+        parser.add_argument('--timeout', type=float, default=3.0,
+                            metavar='S', help='seconds for each (default: 3)')
         return parser
 
     def take_action(self, args: argparse.Namespace) -> Table:
-        _, found = _connect()
+        settings, found = _connect()
         rows = admin.servers(found, args.site)
-        for row in rows:
-            if 'problem' in row:
-                self.app.stderr.write('site %s can\'t be read: %s\n'
-                                      % (row['site'], row['problem']))
-        return _table([row for row in rows if 'problem' not in row
-                       and args.topic in (None, row.get('topic'))],
-                      self.COLUMNS)
+        _report_problems(self.app, rows)
+        rows = [row for row in rows if 'problem' not in row
+                and args.topic in (None, row.get('topic'))]
+        if not args.live:
+            return _table(rows, self.COLUMNS)
+        with _node(settings) as node:
+            probe.live(node, rows, args.timeout)
+        return _table(rows, self.COLUMNS + self.LIVE)
+
+
+def _report_problems(app: ty.Any, rows: list[dict[str, ty.Any]]) -> None:
+    """Say which sites can't be read."""
+    for row in rows:
+        if 'problem' in row and 'host' not in row:
+            app.stderr.write('site %s can\'t be read: %s\n'
+                             % (row['site'], row['problem']))
+
+
+@contextlib.contextmanager
+def _node(settings: opts.Settings) -> ty.Iterator[node_module.Node]:
+    """A node that talks and does not listen."""
+    node = node_module.Node(settings)
+    node.start()
+    try:
+        yield node
+    finally:
+        node.close()
+
+
+class Ping(lister.Lister):
+    """Measure round trips to all processes that serve a topic or server.
+
+    cold is the first one, with the connection's making; best and mean are
+    those of the ones after it; all in milliseconds.
+    """
+
+    COLUMNS = ('site', 'server', 'host', 'pid', 'program', 'release', 'cold',
+               'best', 'mean', 'problem')
+
+    def get_parser(self, prog_name: str) -> argparse.ArgumentParser:
+        parser = super().get_parser(prog_name)
+        parser.add_argument('name', help='a topic, or the name of a server')
+        parser.add_argument('--site', action='append',
+                            help='only this site (repeatable)')
+        parser.add_argument('--count', type=int, default=3, metavar='N',
+                            help='round trips after the first (default: 3)')
+        parser.add_argument('--timeout', type=float, default=3.0,
+                            metavar='S', help='seconds for each (default: 3)')
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> Table:
+        settings, _ = _connect()
+        with _node(settings) as node:
+            rows = probe.ping(node, args.name, args.site, args.count,
+                              args.timeout)
+        _report_problems(self.app, rows)
+        rows = [row for row in rows if 'host' in row]
+        if not rows:
+            raise base.MatchmakerRefused(
+                'nobody is registered for topic or server %s' % args.name)
+        return _table(rows, self.COLUMNS)
 
 
 class MailboxList(lister.Lister):

@@ -77,13 +77,16 @@ def servers(matchmaker: base.Matchmaker,
     """Return a row for each listener that is registered, of all sites.
 
     ``age`` is seconds since its process started, by that host's clock;
+    ``mailbox`` is how many messages wait in the store for that server;
     ``problem`` is set for a site that can't be reached.
     """
-    rows = []
+    rows: list[dict[str, ty.Any]] = []
     for site in sites or matchmaker.sites():
         try:
             endpoints = {e.instance: e for e in matchmaker.endpoints(site)}
             subscriptions = matchmaker.subscriptions(site)
+            waiting = {box: matchmaker.mailbox_depth(box, site=site)
+                       for box in matchmaker.mailboxes(site)}
         except base.MatchmakerUnavailable as e:
             rows.append({'site': site, 'problem': str(e)})
             continue
@@ -93,10 +96,10 @@ def servers(matchmaker: base.Matchmaker,
             if endpoint is None or endpoint.state == base.STOPPED:
                 continue
             silent.discard(sub.instance)
-            rows.append({**_server(endpoint), 'namespace': sub.namespace,
-                         'exchange': sub.exchange, 'topic': sub.topic,
-                         'server': sub.server, 'kind': sub.kind,
-                         'pool': sub.pool})
+            box = base.Box(sub.namespace, sub.exchange, sub.topic, sub.server)
+            rows.append({**_server(endpoint), **dataclasses.asdict(box),
+                         'kind': sub.kind, 'pool': sub.pool,
+                         'mailbox': waiting.get(box, 0)})
         rows += [_server(endpoints[i]) for i in sorted(silent)]
     return rows
 

@@ -20,6 +20,7 @@ reply until the sender has it (rules C1 to C4).
 from typing import Any
 
 from luc_drivers.messaging import channel
+from luc_drivers.messaging import counters
 from luc_drivers.messaging import dedup
 from luc_drivers.messaging import wire
 
@@ -178,6 +179,7 @@ class InPeer(channel.Channel):
         """Queue a new request; 0, or the code of the NACK."""
         if deadline and now_us >= deadline:
             self.io.count('expired')
+            self._counts(request).expired += 1
             return wire.EXPIRED
         listener = self.io.listeners.get(request.listener)
         if listener is None:
@@ -188,6 +190,7 @@ class InPeer(channel.Channel):
             return wire.STOPPING
         if listener.full(len(request.body)):
             self.io.count('busy')
+            self.io.topics.of(request.target).busy += 1
             return wire.BUSY
         if request.flags & wire.F_FANOUT:
             if len(request.body) < wire.ORIGIN_SIZE:
@@ -198,14 +201,24 @@ class InPeer(channel.Channel):
                     (request.body[:wire.ORIGIN_SIZE], request.listener), now):
                 # It came another way already: by another relay.
                 self.io.count('duplicate')
+                self.io.topics.of(request.target).duplicate += 1
                 return 0
         self.io.count('received')
+        self.io.topics.of(request.target).received += 1
         listener.put(Incoming(self.io, self.instance, request, deadline))
         return 0
+
+    def _counts(self, request: wire.Request) -> counters.Topic:
+        """The counts of what it is addressed to, if that is here."""
+        listener = self.io.listeners.get(request.listener)
+        if listener is None or not listener.accepts(request.target):
+            return counters.Topic()
+        return self.io.topics.of(request.target)
 
     def _on_duplicate(self, request: wire.Request) -> None:
         seq = request.seq
         self.io.count('duplicate')
+        self._counts(request).duplicate += 1
         entry = self.active.get(seq)
         if entry is None:
             if request.flags & wire.F_CAST:

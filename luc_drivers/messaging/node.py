@@ -32,6 +32,7 @@ from typing import Any
 import uuid
 
 from luc_drivers.messaging import agent as agent_module
+from luc_drivers.messaging import control
 from luc_drivers.messaging import fanout
 from luc_drivers.messaging import ioloop
 from luc_drivers.messaging import mailbox
@@ -93,6 +94,7 @@ class Node:
         self._requests = itertools.count(1)
         self._lock = threading.Lock()
         self._closed = False
+        self.metrics: Any = None
         if settings.switch_interval:
             sys.setswitchinterval(settings.switch_interval)
 
@@ -100,8 +102,12 @@ class Node:
         """Start the threads."""
         self.io.about = {'host': self.host, 'site': self.settings.site,
                          'program': os.path.basename(sys.argv[0] or '')}
+        self.io.listeners[control.NUMBER] = control.Control(self.io)
         self.io.start()
         self.agent.start()
+        if self.settings.metrics_ports != (0, 0):
+            from luc_drivers.messaging import metrics
+            self.metrics = metrics.serve(self)
 
     # -- listening --------------------------------------------------------
 
@@ -213,6 +219,14 @@ class Node:
         answer = slot.get(timeout)
         return answer[0] if answer else {}
 
+    def report(self, timeout: float = 1.0) -> dict[str, Any]:
+        """Counts of topics and depths of queues; empty without an answer."""
+        slot = waiting.slot()
+        self.io.push(self.io.call, slot,
+                     lambda io: control.state(io, {}))
+        answer = slot.get(timeout)
+        return answer[0] if answer else {}
+
     def flush(self, seconds: float) -> None:
         """Wait until replies are with their callers, for so long at most."""
         end = time.monotonic() + seconds
@@ -239,6 +253,8 @@ class Node:
         self.flush(self.settings.stop_timeout)
         self.io.push(self.io.stop)
         self.agent.stop()
+        if self.metrics is not None:
+            self.metrics.close()
 
 
 def _security(settings: Any) -> Any:

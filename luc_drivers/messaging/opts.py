@@ -224,6 +224,18 @@ storage_opts = [
         help='Seconds by which a write may arrive late and still be read.'),
 ]
 
+operation_opts = [
+    cfg.StrOpt(
+        'metrics_ports', default='0:0', regex=r'^\d+:\d+$',
+        help='Ports, first:last, on which processes offer their counters to '
+             'Prometheus; each process of the host takes one. 0:0: none '
+             'does. Needs the Python package prometheus_client.'),
+    cfg.StrOpt(
+        'metrics_bind', default='127.0.0.1',
+        help='IP address on which they are offered. They name topics and '
+             'servers, and have no access control.'),
+]
+
 security_opts = [
     cfg.StrOpt(
         'security', default='none', choices=['none', 'curve'],
@@ -245,7 +257,7 @@ security_opts = [
 ]
 
 all_opts = [*registry_opts, *network_opts, *delivery_opts, *storage_opts,
-            *security_opts]
+            *operation_opts, *security_opts]
 
 
 class SettingsError(ValueError):
@@ -292,12 +304,12 @@ class Settings:
         return Settings(self.conf, {**self._values, **changes})
 
 
-def _port_range(text: str) -> tuple[int, int]:
+def _port_range(name: str, text: str) -> tuple[int, int]:
     first, last = (int(part) for part in text.split(':'))
     if first > last or last > 65535 or (first == 0 and last != 0):
         raise SettingsError(
-            '[bus]port_range %s: give first:last, both in 1..65535, '
-            'or 0:0' % text)
+            '[bus]%s %s: give first:last, both in 1..65535, '
+            'or 0:0' % (name, text))
     return first, last
 
 
@@ -333,7 +345,8 @@ def _check(values: dict[str, ty.Any]) -> None:
             '[bus]bind %s is not a loopback address: set [bus]security = '
             'curve (luc bus keys makes the keys), or allow_insecure = true '
             'if nobody but your own hosts can reach it' % values['bind'])
-    values['port_range'] = _port_range(values['port_range'])
+    for name in ('port_range', 'metrics_ports'):
+        values[name] = _port_range(name, values[name])
 
 
 def load(query: Mapping[str, str] | None = None) -> Settings:

@@ -49,7 +49,7 @@ class Pending:
 
     __slots__ = ('listener', 'target', 'body', 'deadline', 'monitor',
                  'flags', 'slot', 'expires', 'seq', 'sent', 'sent_at',
-                 'acked', 'tries', 'done')
+                 'acked', 'tries', 'done', 'counts')
 
     def __init__(self, listener: int, target: bytes, body: bytes,
                  deadline: int, monitor: int, flags: int, slot: Any,
@@ -76,6 +76,7 @@ class Pending:
         self.acked = False
         self.tries = 0
         self.done = False
+        self.counts: Any = None
 
     def encoded(self) -> bytes:
         """The body of its REQUEST record."""
@@ -121,6 +122,8 @@ class OutPeer(channel.Channel):
         pending.seq = self.next_seq
         self.next_seq += 1
         self.outstanding[pending.seq] = pending
+        pending.counts = self.io.topics.of(pending.target)
+        pending.counts.sent += 1
         self.io.outstanding += 1
         self.requests.append(pending)
         self.used = now
@@ -140,6 +143,7 @@ class OutPeer(channel.Channel):
         """The caller no longer waits."""
         if not pending.done:
             self.settle(pending)
+            pending.counts.timed_out += 1
             self.reassembly.drop(wire.REPLY, pending.seq)
             self.given_up.append(pending.seq)
 
@@ -229,6 +233,7 @@ class OutPeer(channel.Channel):
         if pending is None:
             return
         pending.acked = True
+        pending.counts.acknowledged += 1
         if pending.flags & wire.F_CAST:
             self.settle(pending)
             pending.tell(ACK)
@@ -238,6 +243,7 @@ class OutPeer(channel.Channel):
         pending = self.outstanding.get(seq)
         if pending is not None:
             self.settle(pending)
+            pending.counts.refused += 1
             pending.tell(NACK, code, text)
             if pending.slot is None:
                 self.io.count('nacked')
@@ -247,6 +253,7 @@ class OutPeer(channel.Channel):
         self.acknowledge(wire.REPLY_ACK, seq, _REPLY_ACK_DELAY)
         pending = self.outstanding.get(seq)
         if pending is not None:
+            self._on_ack(seq)
             self.settle(pending)
             pending.tell(REPLY, flags, message)
         elif seq in self.given_up:
@@ -340,7 +347,7 @@ class OutPeer(channel.Channel):
         for pending in list(self.outstanding.values()):
             if pending.expires and now >= pending.expires:
                 self.settle(pending)
-                self.io.count('expired')
+                pending.counts.expired += 1
 
     def _resend(self, now: float) -> None:
         interval = self.io.settings.resend_interval
@@ -355,6 +362,7 @@ class OutPeer(channel.Channel):
             # Jittered: 300 senders must not come together.
             pending.sent_at = now + random.uniform(0, interval / 4)
             self.requests.append(pending)
+            pending.counts.retried += 1
             self.io.count('resent')
             self.io.dirty[self] = None
 

@@ -15,10 +15,12 @@
 Everything here runs in the I/O thread (see ``ioloop``).
 """
 
+from collections.abc import Callable
 import time
 import types
 from typing import Any
 
+from luc_drivers.messaging import counters
 from luc_drivers.messaging import dedup
 from luc_drivers.messaging import incoming
 from luc_drivers.messaging import outgoing
@@ -68,6 +70,7 @@ class PeerTable:
         self.in_peers: dict[bytes, incoming.InPeer] = {}
         self.routes: dict[bytes, incoming.InPeer] = {}
         self.counters: dict[str, int] = {}
+        self.topics = counters.Topics()
         self.replies = replies.ReplyCache(settings.reply_cache_bytes)
         #: fanouts that came, by any way
         self.origins = dedup.Recent(2 * outgoing.FANOUT_WINDOW)
@@ -179,7 +182,15 @@ class PeerTable:
 
     def state(self, slot: Any) -> None:
         """Put figures about this node into the slot."""
-        slot.put(({
+        slot.put((self.figures(),))
+
+    def call(self, slot: Any, function: Callable) -> None:
+        """Put what a function of this table returns into the slot."""
+        slot.put((function(self),))
+
+    def figures(self) -> dict[str, int]:
+        """Return figures about this node."""
+        return {
             'out_peers': len(self.out_peers),
             'connections': sum(1 for p in self.out_peers.values()
                                if p.sock is not None),
@@ -193,7 +204,7 @@ class PeerTable:
                           if p.has_work()),
             'reply_bytes': self.replies.size,
             'replies_dropped': self.replies.dropped,
-            **self.counters},))
+            **self.counters}
 
     # -- called by the peers ----------------------------------------------
 

@@ -206,6 +206,10 @@ class RpcListener(driver_base.PollStyleListener):
                 queued > 0 and self._bytes_in - self._bytes_out + size >
                 settings.queue_max_bytes)
 
+    def depth(self) -> int:
+        """How many requests wait."""
+        return len(self._slot)
+
     def put(self, item: incoming.Incoming) -> None:
         """Queue a request."""
         self._bytes_in += len(item.body)
