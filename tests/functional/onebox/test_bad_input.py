@@ -130,17 +130,12 @@ class BadInputTest(testtools.TestCase):
 
     def test_never_synced(self):
         self.write('sqlite+luc:///nova_api')
-        for name, words in (
-                ('nova-manage', ('cell_v2', 'list_cells')),
-                ('keystone-manage', ('bootstrap', '--bootstrap-password',
-                                     'x'))):
-            status, output = self.run_program(name, *words)
-            self.assertNotEqual(0, status, output)
-            told = output + (self.log.read_text() if self.log.exists()
-                             else '')
-            self.assertRegex(
-                told, r'database nova_api has no tables \(connection .*\): '
-                r'run the service.s "db sync" command first')
+        status, output = self.run_program('nova-manage', 'cell_v2',
+                                          'list_cells')
+        self.assertNotEqual(0, status, output)
+        self.assertRegex(
+            output, r'database nova_api has no tables \(connection .*\): run '
+            r'the service.s "db sync" command first')
 
     def test_wrong_password(self):
         cluster = cassandra.Cluster(
