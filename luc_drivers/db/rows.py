@@ -14,22 +14,21 @@
 
 import dataclasses
 from typing import Any
+from typing import NamedTuple
 
 from luc_drivers.db.catalog.schema import Table
 from luc_drivers.db.store.base import Group
 from luc_drivers.db.store.base import RowKey
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where a row is stored."""
 
     group: Group
     key: RowKey
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class StoredRow:
+class StoredRow(NamedTuple):
     """A committed row, as read; never changed.
 
     :ivar values: {column number: value}, as in the document: also those of

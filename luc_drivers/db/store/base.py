@@ -34,22 +34,21 @@ from collections.abc import Sequence
 import dataclasses
 import enum
 import threading
+from typing import NamedTuple
 
 #: ``RowKey.table`` of transaction markers: greater than any table's number,
 #: so that reading a group's rows never steps over them (rule 33).
 MARKER_TABLE = 0x7FFFFFFF
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Group:
+class Group(NamedTuple):
     """A group's name: one partition of ``rows``."""
 
     locality: str
     key: bytes
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class RowKey:
+class RowKey(NamedTuple):
     """A row inside its group; ``table`` is a table's or unique key's number.
 
     """
@@ -74,8 +73,7 @@ class Lock:
     moved_to: bytes | None = None
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """What the store holds under one key.
 
     :ivar version: id of the transaction that last committed it; None only
@@ -148,8 +146,7 @@ class Outcome(enum.Enum):
     UNKNOWN = 'unknown'
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class GroupRead:
+class GroupRead(NamedTuple):
     """A read of one group's rows.
 
     :ivar tables: which tables (or unique keys); empty = all but markers.

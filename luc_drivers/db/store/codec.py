@@ -76,6 +76,8 @@ def unpack_ids(packed: bytes | None) -> tuple[bytes, ...]:
         return ()
     if len(packed) == ID_LENGTH:
         return (packed,)
+    if len(packed) == 2 * ID_LENGTH:  # an insert's, mostly
+        return packed[:ID_LENGTH], packed[ID_LENGTH:]
     return tuple(packed[n:n + ID_LENGTH]
                  for n in range(0, len(packed), ID_LENGTH))
 

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import dataclasses
 import logging
 import random
+from typing import Any
 
 import msgpack
 
@@ -60,7 +61,7 @@ _TRIES = 5
 #: moves of a row that a reader follows (rule 13)
 _HOPS = 16
 #: live candidates of one access that are checked for stale entries
-_CHECKED = 50
+_CHECKED = 16
 
 
 def encode_move(where: Address) -> bytes:
@@ -75,6 +76,10 @@ def decode_move(moved_to: bytes, table: int) -> Place:
     return Group(locality, group), RowKey(table, pk)
 
 
+#: an index entry as read: the slice, and its rest and ref
+_Entry = tuple[IndexRead, bytes, bytes]
+
+
 @dataclasses.dataclass(slots=True)
 class _Wants:
     """What one access needs: slices of groups, single rows, index slices."""
@@ -85,7 +90,7 @@ class _Wants:
     reads: list[IndexRead] = dataclasses.field(default_factory=list)
     index: Index | None = None
     #: the entries that the index slices gave, by the row they point to
-    entries: dict[Place, list[IndexEntry]] = dataclasses.field(
+    entries: dict[Place, list[_Entry]] = dataclasses.field(
         default_factory=dict)
 
 
@@ -142,9 +147,10 @@ class Reader:
                     rows[place] = found[place]
             for place in want.entries:
                 self._follow(place, found, rows)
-            answers.append(self._decoded(want, rows))
+            stored = self._decoded(want, rows)
+            answers.append(stored)
             if want.entries:
-                self._check(want, found)
+                self._check(want, found, stored)
         return answers
 
     def _settled(self, accesses: Sequence[BoundAccess],
@@ -162,8 +168,10 @@ class Reader:
             found, slices = self._fetch(wants)
             moves = {
                 (place, mark) for want in wants for place in want.entries
-                if place in found and found[place].document is not None
-                for mark in writes.moves(found[place].history)}
+                if (row := found.get(place)) is not None
+                and row.document is not None
+                and not writes.is_plain(row.history)
+                for mark in writes.moves(row.history)}
             if moves <= known:
                 return wants, found, slices
             known |= moves
@@ -268,14 +276,16 @@ class Reader:
     @staticmethod
     def _candidates(want: _Wants, read: IndexRead,
                     answer: Iterable[tuple[bytes, bytes]]) -> None:
-        assert want.index is not None
+        locality, number = read.locality, want.table.number
+        entries = want.entries
         for rest, ref in answer:
             group, pk = address.decode_ref(ref)
-            place = (Group(read.locality, group),
-                     RowKey(want.table.number, pk))
-            want.entries.setdefault(place, []).append(IndexEntry(
-                read.locality, read.table, read.index, read.first,
-                address.bucket(want.index, ref), rest, ref))
+            place = (Group(locality, group), RowKey(number, pk))
+            found = entries.get(place)
+            if found is None:
+                entries[place] = [(read, rest, ref)]
+            else:
+                found.append((read, rest, ref))
 
     # --- from places to rows
 
@@ -358,24 +368,35 @@ class Reader:
         stored.sort(key=lambda r: (r.created, r.address.key.pk))
         return stored
 
-    def _check(self, want: _Wants, found: dict[Place, Row]) -> None:
+    def _check(self, want: _Wants, found: dict[Place, Row],
+               stored: Sequence[StoredRow]) -> None:
         """Look for stale entries among those that led here."""
-        assert want.index is not None
-        live = [p for p in want.entries
-                if p in found and found[p].document is not None]
-        if len(live) > _CHECKED:
-            live = random.sample(live, _CHECKED)
-        checked = set(live)
-        for place, entries in want.entries.items():
-            row = found.get(place)
+        index = want.index
+        assert index is not None
+        # those of deleted rows all, a sample of the others
+        checked: dict[Place, dict[int, Any] | None] = {}
+        if len(stored) < len(want.entries):
+            for place in want.entries:
+                row = found.get(place)
+                if row is None or row.document is None:
+                    checked[place] = None
+        if len(stored) > _CHECKED:
+            stored = random.sample(stored, _CHECKED)
+        for one in stored:
+            checked[one.address.group, one.address.key] = one.values
+        for place, values in checked.items():
+            entries = want.entries.get(place)
+            if entries is None:
+                continue
             where = Address(*place)
             current = None
-            if row is not None and row.document is not None:
-                if place not in checked:
-                    continue
-                values, _ = document.decode(row.document)
+            if values is not None:
                 current = address.index_entry(
-                    want.table, want.index, values, where)
-            for entry in entries:
+                    want.table, index, values, where)
+            for read, rest, ref in entries:
+                entry = IndexEntry(
+                    read.locality, read.table, read.index, read.first,
+                    address.bucket(index, ref), rest, ref)
                 if entry != current:
-                    self.cleaner.stale(entry, want.table, where, row)
+                    self.cleaner.stale(
+                        entry, want.table, where, found.get(place))

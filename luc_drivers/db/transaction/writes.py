@@ -118,6 +118,11 @@ def extend(history: Sequence[bytes], txid: bytes, moved: bool = False
     return (*before[start:], *mark, txid)[-HISTORY_LENGTH:]
 
 
+def is_plain(history: Sequence[bytes]) -> bool:
+    """Tell, quickly, that a history holds no move: an insert's."""
+    return len(history) == 2 and history[0] == clock.BEGINNING
+
+
 def moves(history: Sequence[bytes]) -> list[bytes]:
     """Return marks of the moves away from a place, one for each.
 

@@ -21,7 +21,6 @@ from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
-import dataclasses
 import threading
 import time
 
@@ -142,12 +141,12 @@ class MemoryStore(base.Store):
         if write.prepare is not None:
             if row is None:
                 return Row(write.key, None, None, (), write.prepare)
-            return dataclasses.replace(row, lock=write.prepare)
+            return row._replace(lock=write.prepare)
         if write.unlock:
             assert row is not None
             if row.version is None:
                 return None
-            return dataclasses.replace(row, lock=None)
+            return row._replace(lock=None)
         return Row(write.key, write.version, write.document, write.history,
                    None,
                    write.moved_to if write.document is None else None)

@@ -19,6 +19,7 @@ goes on.  Parallel requests of one call are sent one by one, in random order.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import random
 from typing import Any
@@ -245,3 +246,17 @@ class ScheduledStore(base.Store):
 
     def advance(self, sequence: str, floor: int) -> None:
         self.inner.advance(sequence, floor)
+
+    @classmethod
+    def databases(cls, settings: base.StoreSettings) -> list[str]:
+        return []
+
+    def group_keys(self, locality: str) -> Iterator[bytes]:
+        return self.inner.group_keys(locality)
+
+    def index_partitions(self, locality: str
+                         ) -> Iterator[base.IndexPartition]:
+        return self.inner.index_partitions(locality)
+
+    def sizes(self, localities: Sequence[str]) -> list[base.Size]:
+        return self.inner.sizes(localities)

@@ -102,7 +102,7 @@ class UniqueRows(base.Contract):
             i for i in table.indexes if not i.unique_columns))
         k = self.key('u')
         self.p.commit(RowChange(bare, None, {1: k, 2: name, 3: None}))
-        row = dataclasses.replace(self.p.get('users', k), table=bare)
+        row = self.p.get('users', k)._replace(table=bare)
         self.p.commit(RowChange(table, row, row.values))
         self.p.background.run()
         self.assertRaises(errors.Refused, self.user, self.q, name)
