@@ -131,6 +131,7 @@ class Transaction:
         self._fetched: set[Any] = set()
         # groups that the transaction found to have no root row
         self._absent: set[tuple[Any, tuple[Any, ...]]] = set()
+        self.workspace.use(schema)
         # cheaper now than inside the transaction
         self.ensure(tables)
         self.workspace.begin()

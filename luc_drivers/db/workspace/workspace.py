@@ -92,6 +92,7 @@ class Workspace:
         self.functions = functions.Functions(self.db)
         self.functions.use({('regexp', 2): functions.regexp})
         self._layouts: dict[str, Layout] = {}
+        self._schema: Schema | None = None
         # tables made inside the transaction: ROLLBACK takes them
         # (or brings back what was dropped: None)
         self._passing: dict[str, tuple[Schema, Table] | None] = {}
@@ -100,6 +101,15 @@ class Workspace:
         self._touches: list[Touch] = []
 
     # --- tables
+
+    def use(self, schema: Schema) -> None:
+        """Forget the tables that a schema does not have, outside of a
+        transaction: SQLite shall say that there are none such.
+        """
+        if schema is not self._schema:
+            for name in self._layouts.keys() - schema.tables.keys():
+                self._drop(name)
+            self._schema = schema
 
     def ensure(self, schema: Schema, names: Iterable[str]) -> None:
         """Make the tables that a statement names, where they are missing
@@ -146,7 +156,7 @@ class Workspace:
             raise errors.InternalError(f'workspace: {text}: {exc}') from exc
 
     def _drop(self, name: str) -> None:
-        self.db.execute('DROP TABLE IF EXISTS ' + sqltext.quote(name))
+        self.db.execute('DROP TABLE IF EXISTS main.' + sqltext.quote(name))
         self._layouts.pop(name, None)
         if self.db.in_transaction:
             self._passing[name] = None

@@ -79,6 +79,22 @@ class ConnectionTests:
 class SqlTests(ConnectionTests):
     """What SQL does."""
 
+    def test_what_is_renamed_or_dropped_is_not_there(self):
+        self.filled()
+        self.run_sql('SELECT * FROM m')
+        self.run_sql('ALTER TABLE m RENAME TO n')
+        self.run_sql('SELECT * FROM n')
+        self.run_sql('DROP TABLE r')
+        for statement in ('SELECT * FROM m', "INSERT INTO m VALUES (1, 2)",
+                          'UPDATE m SET a = 1', 'DELETE FROM m'):
+            caught = self.assertRaises(
+                dbapi.OperationalError, self.run_sql, statement)
+            self.assertEqual('no such table: m', str(caught))
+        self.run_sql('DROP TABLE n')
+        caught = self.assertRaises(
+            dbapi.OperationalError, self.run_sql, 'SELECT * FROM n')
+        self.assertEqual('no such table: n', str(caught))
+
     # --- what comes back
 
     def test_types_come_back_unchanged(self):
