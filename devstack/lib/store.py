@@ -12,7 +12,8 @@
 
 """What the DevStack plug-in does in Cassandra: roles and keyspaces.
 
-    store.py site --seeds A,B     print the site of the cluster to join
+    store.py before-join --seeds A,B
+                                  make the cluster ready; print its site
     store.py node [--seeds A,B]   the administrator's role; the own site's
                                   replicas, if the node joined another's
     store.py bus                  the site's bus: keyspace, two roles
@@ -152,15 +153,25 @@ def place(keyspace: str, sites: dict[str, int]) -> str:
             f"{{'class': 'NetworkTopologyStrategy'{places}}}")
 
 
+def settle(session: cql.Session) -> None:
+    """Tie what a cluster has from the start to the sites that it has now.
+
+    Else the next node that joins, of whatever site, would be the one that
+    holds some of the roles, and have none of them.
+    """
+    for keyspace, places in replicated(session):
+        if not places:
+            session.execute(
+                place(keyspace, {site: 1 for site in sorted(session.sites)}),
+                None, timeout=60.0)
+
+
 def join(session: cql.Session, site: str, count: int) -> None:
     """Give a site its replicas of what every site has.
 
     Data that is there already must be fetched afterwards.
     """
-    sites = session.sites
     for keyspace, places in replicated(session):
-        if not places:
-            places = {other: 1 for other in sorted(sites - {site})}
         if site not in places:
             session.execute(place(keyspace, {**places, site: count}), None,
                             timeout=60.0)
@@ -307,8 +318,10 @@ def set_up_node(seeds: str) -> None:
         there = seeds_settings(seeds)
         if there.site != settings.site:
             join(cql.session(there), settings.site, own_replicas())
-    elif settings.username:
+        return
+    if settings.username:
         make_admin(settings)
+    settle(cql.session(settings))
 
 
 def own_replicas() -> int:
@@ -321,7 +334,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     actions = parser.add_subparsers(dest='action', required=True)
     actions.add_parser('node').add_argument('--seeds', default='')
-    actions.add_parser('site').add_argument('--seeds', required=True)
+    actions.add_parser('before-join').add_argument(
+        '--seeds', required=True)
     actions.add_parser('bus')
     database = actions.add_parser('database')
     database.add_argument('name')
@@ -335,8 +349,10 @@ def _parser() -> argparse.ArgumentParser:
 def _run(args: argparse.Namespace) -> None:
     if args.action == 'node':
         set_up_node(args.seeds)
-    elif args.action == 'site':
-        print(seeds_settings(args.seeds).site)
+    elif args.action == 'before-join':
+        there = seeds_settings(args.seeds)
+        settle(cql.session(there))
+        print(there.site)
     elif args.action == 'bus':
         make_bus()
     elif args.action == 'database':

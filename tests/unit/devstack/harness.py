@@ -45,7 +45,7 @@ _FAKE = textwrap.dedent('''\
         fi
     done
     case "$*" in
-    *"store.py site"*) echo "${FAKE_SITE:-site1}" ;;
+    *"store.py before-join"*) echo "${FAKE_SITE:-site1}" ;;
     *"keys create"*) mkdir -p "$LUC_CONF_DIR/keys/allowed" ;;
     esac
     [[ -z "${FAKE_FAILS:-}" || "$*" != *"$FAKE_FAILS"* ]]

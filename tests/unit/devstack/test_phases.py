@@ -56,6 +56,7 @@ class StackTest(_Base):
 
     def test_pre_install(self):
         result = self.run_ok('run_phase stack pre-install\n'
+                             'install_database_cassandra\n'
                              'install_database_python_cassandra')
         self.assertEqual(
             ['install_package openjdk-17-jre-headless maven',
