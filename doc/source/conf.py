@@ -10,9 +10,20 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+sys.path.insert(0, str(ROOT / 'tools'))
+
+import figures  # noqa: E402
+import matrix  # noqa: E402
+
 extensions = [
     'openstackdocstheme',
     'oslo_config.sphinxext',
+    'cliff.sphinxext',
 ]
 project = 'luc_drivers'
 copyright = 'OpenStack contributors'
@@ -23,4 +34,15 @@ openstackdocs_auto_name = False
 openstackdocs_auto_version = False
 version = ''
 release = ''
-exclude_patterns = []
+exclude_patterns = ['_generated/*.inc']
+autoprogram_cliff_application = 'luc'
+autoprogram_cliff_ignored = ['--help']
+
+
+def _generate(app):
+    figures.main(HERE / '_generated')
+    matrix.main(HERE / '_generated')
+
+
+def setup(app):
+    app.connect('builder-inited', _generate)
