@@ -232,10 +232,10 @@ def _await_reply(request: Request, candidate: routing.Candidate,
                  timeout: float | None, monitor: float | None) -> tuple:
     """The event that decides; beats restart the monitor's timer only."""
     silent_at = time.monotonic() + monitor if monitor else float('inf')
-    get = request.slot.get
+    get = request.node.io.wait
     while True:
         until = min(end, silent_at)
-        event = get(None if until == float('inf')
+        event = get(request.slot, None if until == float('inf')
                     else until - time.monotonic())
         if event is None:
             if time.monotonic() < until:
@@ -295,7 +295,7 @@ def cast(node: Any, turns: Turns, key: routing.Key, body: bytes,
             request.pause(remaining)
             continue
         pending = request.submit(candidate, 0, 0)
-        event = request.slot.get(max(0.0, remaining))
+        event = node.io.wait(request.slot, max(0.0, remaining))
         if event is None:
             request.give_up(candidate, pending)
             node.routing.suspect(candidate.endpoint.instance)

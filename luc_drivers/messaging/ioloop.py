@@ -10,11 +10,14 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The I/O thread: the only code that touches sockets.
+"""The I/O loop: the only code that touches sockets.
 
-One native thread per node, under eventlet as well. It never logs, takes no
-lock, calls no store and no user code (rule B12); what must be said or done
-elsewhere goes to the agent's slot. Commands come in through ``push``.
+One native thread per node, under eventlet as well, runs it; so that a call
+costs few thread switches, other threads do a turn of it in two cases: who
+gives a command (``push``) while the loop rests, and who waits for an answer
+(``wait``). Whoever holds ``_turning`` *is* the I/O thread. That code never
+logs, calls no store and no user code, and takes no lock that a greenlet may
+hold (rule B12); what must be said or done elsewhere goes to the agent's slot.
 
 ZeroMQ's sockets are waited for with edge-triggered epoll on their ZMQ_FD
 (a ``zmq.Poller`` over thousands of DEALERs costs milliseconds a turn, rule
@@ -47,14 +50,23 @@ _BLOCKED_RETRY = 0.005
 _MAX_FAULTS = 100
 #: frames taken from one socket before the others get their turn
 _BURST = 100
+_EVENTS_AT_ONCE = 64
+#: requests under way beyond which the I/O thread works alone: it then sends
+#: and takes many records with each frame
+_CROWD = 3
+
+#: seconds that the I/O thread leaves the leading one to wake up
+_STAND_BACK = 0.0001
 
 _monotonic = time.monotonic
+_NEVER = float('inf')
 # pyzmq's enums cost microseconds at each use.
 _EVENTS = int(zmq.EVENTS)
 _POLLIN = int(zmq.POLLIN)
 _POLLOUT = int(zmq.POLLOUT)
 _DONTWAIT = int(zmq.DONTWAIT)
 _SNDMORE = int(zmq.SNDMORE)
+
 
 class IoLoop(peers.PeerTable):
     """The thread and its sockets."""
@@ -65,7 +77,16 @@ class IoLoop(peers.PeerTable):
         super().__init__(settings, instance, boot, security, agent)
         self._blocked: dict[incoming.InPeer, None] = {}
         self._commands: collections.deque = collections.deque()
-        self._sleeping = False
+        self._turning = waiting.original('threading').Lock()
+        self._leading = waiting.original('threading').Lock()
+        #: the slot whose waiter polls
+        self._leader: Any = None
+        #: file descriptors that epoll reported and nobody has looked at
+        self._reported: collections.deque[int] = collections.deque()
+        #: when the I/O thread looks next by itself
+        self._rests_until = 0.0
+        #: is the wake-up call under way?
+        self._roused = False
         self._running = False
         self._by_fd: dict[int, Any] = {}
         self._ready: dict[Any, None] = {}
@@ -80,8 +101,7 @@ class IoLoop(peers.PeerTable):
 
     def start(self) -> None:
         """Start the thread."""
-        self._wake = waiting.WakeFd()
-        self._select = waiting.original('select')
+        self._setup()
         self._running = True
         threading = waiting.original('threading')
         self._thread = threading.Thread(target=self._run, daemon=True,
@@ -89,11 +109,73 @@ class IoLoop(peers.PeerTable):
         self._thread.start()
 
     def push(self, function: Any, *arguments: Any) -> None:
-        """Have ``function`` called in the I/O thread."""
-        self._commands.append((function, arguments))
-        if self._sleeping:
-            self._sleeping = False
+        """Have ``function`` called in the I/O loop, here if it rests."""
+        commands = self._commands
+        commands.append((function, arguments))
+        turning = self._turning
+        # Whoever turns now looks at the commands again after its turn.
+        if self.outstanding + self.running > _CROWD:
+            if not turning.locked():
+                self._rouse()
+            return
+        while commands and turning.acquire(False):
+            try:
+                work = self._work
+                if (work() and work() and work() or
+                        self._due < self._rests_until):
+                    self._rouse()
+            except Exception as e:
+                self._failed(e)
+            finally:
+                turning.release()
+
+    def _rouse(self) -> None:
+        """End the wait of whoever polls."""
+        if not self._roused:
+            self._roused = True
             self._wake.wake()
+
+    def wait(self, slot: Any, timeout: float | None) -> Any:
+        """The next item of a slot, or None after ``timeout`` seconds.
+
+        One thread at a time that waits so is the I/O thread in the meantime:
+        what it waits for comes without a thread switch.
+        """
+        if (not self._may_lead or self.outstanding + self.running > _CROWD or
+                len(slot) or not self._running or
+                not self._leading.acquire(False)):
+            return slot.get(timeout)
+        try:
+            self._leader = slot
+            self._lead(slot, timeout)
+        finally:
+            self._leader = None
+            self._leading.release()
+            if self._commands or self._due < self._rests_until:
+                self._rouse()
+        return slot.get(0)
+
+    def _lead(self, slot: Any, timeout: float | None) -> None:
+        end = _NEVER if timeout is None else _monotonic() + timeout
+        turning = self._turning
+        while not len(slot) and self._running:
+            # Only a signal handler that interrupted its own thread's turn
+            # can wait here for long.
+            if turning.acquire(timeout=_TICK):
+                until = 0.0
+                try:
+                    until = min(self._turn(True), end)
+                except Exception as e:
+                    self._failed(e)
+                finally:
+                    turning.release()
+                if len(slot):
+                    return
+                now = _monotonic()
+                if not self._commands:
+                    self._poll(max(0.0, until - now))
+            if _monotonic() >= end:
+                return
 
     @property
     def alive(self) -> bool:
@@ -121,6 +203,7 @@ class IoLoop(peers.PeerTable):
     def stop(self) -> None:
         """End the thread and close all sockets."""
         self._running = False
+        self._rouse()
 
     def reopen(self, peer: outgoing.OutPeer) -> None:
         """Connect anew: the peer doesn't answer."""
@@ -147,6 +230,7 @@ class IoLoop(peers.PeerTable):
             peer.fail_unsent()
             return
         peer.sock = sock
+        peer.writable = False
         peer.welcomed = False
         peer.down_since = now if peer.outstanding else None
         peer.records.appendleft(
@@ -181,30 +265,41 @@ class IoLoop(peers.PeerTable):
     # -- the loop ---------------------------------------------------------
 
     def _run(self) -> None:
+        turning = self._turning
         try:
-            self._setup()
-            faults = 0
             while self._running:
-                try:
-                    self._turn()
-                    faults = 0
-                except Exception as e:
-                    faults += 1
-                    if faults == _MAX_FAULTS:
-                        raise
-                    self._failed(e)
+                with turning:
+                    until = self._rests_until = self._turn()
+                if self._commands:
+                    continue
+                if self._leader_told():
+                    self._sleep(_STAND_BACK)
+                self._poll(max(0.0, until - _monotonic()))
         except BaseException as e:  # told to the agent, which logs it
             self._running = False
             self.tell(peers.LOG_LINE, 50, 'The transport\'s I/O thread died; '
                       'this process can neither call nor serve: %s',
                       (''.join(traceback.format_exception(e)),))
         finally:
+            # For ever: nobody may turn any more.
+            turning.acquire()
             self._teardown()
 
+    def _leader_told(self) -> bool:
+        """Has the leading thread not yet seen that its item is there?"""
+        leader = self._leader
+        return leader is not None and len(leader) > 0
+
     def _setup(self) -> None:
+        self._wake = waiting.WakeFd()
+        self._leader_wake = waiting.WakeFd()
+        self._may_lead = not waiting.green()
+        self._select = waiting.original('select')
+        self._sleep = waiting.original('time').sleep
         self._context = sockets.context()
         self._epoll = self._select.epoll()
-        self._epoll.register(self._wake.fd, self._select.EPOLLIN)
+        for wake in (self._wake, self._leader_wake):
+            self._epoll.register(wake.fd, self._select.EPOLLIN)
         self._next_tick = _monotonic() + _TICK
 
     def _teardown(self) -> None:
@@ -217,7 +312,9 @@ class IoLoop(peers.PeerTable):
         if self._zap is not None:
             self._zap.close()
         self._context.term()
-        self._epoll.close()
+        self._leader_wake.wake()
+        if self._leading.acquire(timeout=_TICK):
+            self._epoll.close()
         while self._commands:
             # Nobody shall wait for an answer that can't come.
             function, arguments = self._commands.popleft()
@@ -225,7 +322,32 @@ class IoLoop(peers.PeerTable):
                 if isinstance(argument, outgoing.Pending):
                     argument.tell(outgoing.UNSENT)
 
-    def _turn(self) -> None:
+    def _poll(self, timeout: float) -> None:
+        for fd, _flags in self._epoll.poll(timeout, _EVENTS_AT_ONCE):
+            self._reported.append(fd)
+
+    def _turn(self, leads: bool = False) -> float:
+        """Do what there is to do and what is due.
+
+        :param leads: is the thread the leading one?
+        :returns: time.monotonic() from when on there is more to do.
+        """
+        if self._work(leads):
+            return 0.0
+        now = _monotonic()
+        if now >= self._due:
+            self._send_delayed(now)
+        if now >= self._next_tick:
+            self._tick(now)
+        if self.dirty or self._ready:
+            return 0.0
+        return min(self._next_tick, self._due)
+
+    def _work(self, leads: bool = False) -> bool:
+        """Do what there is to do; is there more by now?"""
+        reported = self._reported
+        while reported:
+            self._on_reported(reported.popleft())
         commands = self._commands
         while commands:
             function, arguments = commands.popleft()
@@ -237,43 +359,39 @@ class IoLoop(peers.PeerTable):
             self._flush()
         if self._ready:
             self._receive()
-        if commands or self._ready or self.dirty:
-            return
-        now = _monotonic()
-        if self._delayed:
-            self._send_delayed(now)
-            if self.dirty:
-                return
-        if now >= self._next_tick:
-            self._tick(now)
-            return
-        self._sleeping = True
-        if commands:
-            self._sleeping = False
-            return
-        due = self._next_tick
-        if self._delayed:
-            due = min(due, min(self._delayed.values()))
-        if self._blocked:
-            due = min(due, now + _BLOCKED_RETRY)
-        events = self._epoll.poll(max(0.0, due - now))
-        self._sleeping = False
-        for fd, _flags in events:
-            if fd == self._wake.fd:
-                self._wake.clear()
-            else:
-                self._ready[self._by_fd[fd]] = None
-        if self._blocked:
-            for peer in self._blocked:
-                self.dirty[peer] = None
-            self._blocked.clear()
+        if not leads:
+            leader = self._leader
+            if leader is not None and len(leader):
+                self._leader_wake.wake()
+        return bool(commands or self._ready or self.dirty)
+
+    def _on_reported(self, fd: int) -> None:
+        owner = self._by_fd.get(fd)
+        if owner is not None:
+            self._ready[owner] = None
+        elif fd == self._wake.fd:
+            # In this order: who finds it roused has given its command, which
+            # is looked at after this.
+            self._wake.clear()
+            self._roused = False
+        elif fd == self._leader_wake.fd:
+            leader = self._leader
+            if leader is None or not len(leader):
+                self._leader_wake.clear()
+            # Else it has not woken yet: it still has to see this.
 
     def _send_delayed(self, now: float) -> None:
+        for peer in self._blocked:
+            self.dirty[peer] = None
+        self._blocked.clear()
+        self._due = _NEVER
         for channel, due in list(self._delayed.items()):
-            if due <= now:
-                del self._delayed[channel]
-                if channel.has_work():
-                    self.dirty[channel] = None
+            if due > now:
+                self._due = min(self._due, due)
+                continue
+            del self._delayed[channel]
+            if channel.has_work():
+                self.dirty[channel] = None
 
     def _flush(self) -> None:
         now = _monotonic()
@@ -297,9 +415,7 @@ class IoLoop(peers.PeerTable):
                 return
             self.open(peer, now)
             return
-        while peer.has_work():
-            if not sock.getsockopt(_EVENTS) & _POLLOUT:
-                break  # its ZMQ_FD tells when that changes
+        while peer.writable and peer.has_work():
             records = peer.take(now)
             if not records:
                 continue
@@ -310,7 +426,8 @@ class IoLoop(peers.PeerTable):
                 # The connection ended since its EVENTS were read.
                 peer.records.extendleft(reversed(records))
                 break
-        self._ready[peer] = None
+        if self._look_out(peer, now):
+            self._ready[peer] = None
 
     def _flush_in(self, peer: incoming.InPeer, now: float) -> None:
         router = self._router
@@ -323,6 +440,7 @@ class IoLoop(peers.PeerTable):
                 router.send(peer.rid, _SNDMORE | _DONTWAIT)
             except zmq.Again:
                 self._blocked[peer] = None
+                self._due = min(self._due, now + _BLOCKED_RETRY)
                 break
             except zmq.ZMQError:
                 # It is not connected now; replies wait in peer.active.
@@ -346,18 +464,26 @@ class IoLoop(peers.PeerTable):
             elif owner.sock is not None:
                 self._receive_out(owner, now, now_us)
 
+    def _look_out(self, peer: outgoing.OutPeer, now: float) -> bool:
+        """Read a peer's state, else its ZMQ_FD won't tell of changes.
+
+        :returns: is there anything to receive?
+        """
+        events = peer.sock.getsockopt(_EVENTS)
+        peer.writable = bool(events & _POLLOUT)
+        if peer.writable:
+            if peer.down_since is not None:
+                peer.on_up(now)
+            if (peer.records or peer.requests or peer.transfers) and (
+                    peer.has_work()):
+                self.dirty[peer] = None
+        return bool(events & _POLLIN)
+
     def _receive_out(self, peer: outgoing.OutPeer, now: float,
                      now_us: int) -> None:
         sock = peer.sock
         for _ in range(_BURST):
-            events = sock.getsockopt(_EVENTS)
-            if not events & _POLLIN:
-                if events & _POLLOUT:
-                    if peer.down_since is not None:
-                        peer.on_up(now)
-                    if peer.has_work() and (peer.records or peer.requests or
-                                            peer.transfers):
-                        self.dirty[peer] = None
+            if not self._look_out(peer, now):
                 return
             try:
                 data = sock.recv(_DONTWAIT)
@@ -461,6 +587,7 @@ class IoLoop(peers.PeerTable):
         """There is work: look at connections soon."""
         if self._next_tick - now > _TICK:
             self._next_tick = now + _TICK
+            self._due = min(self._due, self._next_tick)
 
     def _tick(self, now: float) -> None:
         busy = False

@@ -25,6 +25,7 @@ import collections
 import os
 import queue
 import sys
+import threading
 from typing import Any
 
 
@@ -184,6 +185,38 @@ class GreenSlot:
 
     def __len__(self) -> int:
         return len(self._items)
+
+
+class Credit:
+    """A counting semaphore; with native threads a slot of tokens, as
+    threading.Semaphore costs more than all else of taking a request.
+    """
+
+    __slots__ = ('_slot', '_semaphore')
+
+    def __init__(self, count: int) -> None:
+        self._semaphore = threading.Semaphore(count) if green() else None
+        self._slot = NativeSlot()
+        for _ in range(count if self._semaphore is None else 0):
+            self._slot.put(True)
+
+    @property
+    def free(self) -> int:
+        """How many can be taken now (with native threads)."""
+        return len(self._slot)
+
+    def acquire(self, timeout: float | None = None) -> bool:
+        """Take one; False if there was none within ``timeout`` seconds."""
+        if self._semaphore is not None:
+            return self._semaphore.acquire(timeout=timeout)
+        return self._slot.get(timeout) is not None
+
+    def release(self) -> None:
+        """Give one back."""
+        if self._semaphore is not None:
+            self._semaphore.release()
+        else:
+            self._slot.put(True)
 
 
 def slot() -> NativeSlot | GreenSlot:
