@@ -12,6 +12,7 @@
 
 """Measure a cloud: single boots, parallel boots, deletes, memory."""
 
+from collections.abc import Sequence
 import datetime
 import json
 import pathlib
@@ -24,14 +25,15 @@ from luc_drivers.onebox import progress as progress_module
 from luc_drivers.onebox import rounds
 from luc_drivers.onebox import settings as onebox_settings
 
-PARALLEL = 20
+PARALLEL = (20,)
 REPEATS = 3
 
 
 def measure(settings: onebox_settings.Settings,
-            progress: progress_module.Progress, parallel: int = PARALLEL,
+            progress: progress_module.Progress,
+            parallel: Sequence[int] = PARALLEL,
             repeats: int = REPEATS) -> dict:
-    """Boot one server ``repeats`` times, then ``parallel`` at once.
+    """Boot one server ``repeats`` times, then each of ``parallel`` at once.
 
     :returns: times in seconds; memory is added by :func:`with_memory`.
     """
@@ -42,26 +44,35 @@ def measure(settings: onebox_settings.Settings,
             _check(progress, boots)
             singles.append(boots[0].seconds)
             deletes += boot.delete_many(settings, [boots[0].server])[0]
-    with progress.step(f'{parallel} boots at once'):
-        boots, wall = boot.boot_many(settings, parallel, 'bench-many-')
-        _check(progress, boots)
-    with progress.step(f'{parallel} deletes at once'):
-        times, delete_wall = boot.delete_many(
-            settings, [one.server for one in boots])
-    seconds = [one.seconds for one in boots]
     return {
         'when': datetime.datetime.now(datetime.UTC).isoformat(
             timespec='seconds'),
         'cloud': settings.variant,
         'one_boot': singles,
         'one_delete': deletes,
-        'parallel': parallel,
-        'parallel_active': sum(one.status == 'ACTIVE' for one in boots),
-        'parallel_boot_wall': wall,
-        'parallel_boot_median': statistics.median(seconds),
-        'parallel_boot_max': max(seconds),
-        'parallel_delete_wall': delete_wall,
-        'parallel_delete_median': statistics.median(times),
+        'parallel': [_measure_parallel(settings, progress, count)
+                     for count in parallel],
+    }
+
+
+def _measure_parallel(settings: onebox_settings.Settings,
+                      progress: progress_module.Progress,
+                      count: int) -> dict:
+    with progress.step(f'{count} boots at once'):
+        boots, wall = boot.boot_many(settings, count, f'bench-{count}-')
+        _check(progress, boots)
+    with progress.step(f'{count} deletes at once'):
+        times, delete_wall = boot.delete_many(
+            settings, [one.server for one in boots])
+    seconds = [one.seconds for one in boots]
+    return {
+        'count': count,
+        'active': sum(one.status == 'ACTIVE' for one in boots),
+        'boot_wall': wall,
+        'boot_median': statistics.median(seconds),
+        'boot_max': max(seconds),
+        'delete_wall': delete_wall,
+        'delete_median': statistics.median(times),
     }
 
 
@@ -131,12 +142,16 @@ def table(results: list[dict]) -> str:
         statistics.median(r['one_boot'])))
     row('one delete, median s', lambda r: _seconds(
         statistics.median(r['one_delete'])))
-    row('boots at once', lambda r: str(r['parallel']))
-    row('  of them ACTIVE', lambda r: str(r['parallel_active']))
-    row('  until the last, s', lambda r: _seconds(r['parallel_boot_wall']))
-    row('  median, s', lambda r: _seconds(r['parallel_boot_median']))
-    row('  deletes, until the last, s', lambda r: _seconds(
-        r['parallel_delete_wall']))
+    for at in range(max(len(result['parallel']) for result in results)):
+        def parallel(what: str, name: str, value, at: int = at) -> None:
+            row(what, lambda r: value(r['parallel'][at][name])
+                if at < len(r['parallel']) else '-')
+
+        parallel('boots at once', 'count', str)
+        parallel('  of them ACTIVE', 'active', str)
+        parallel('  until the last, s', 'boot_wall', _seconds)
+        parallel('  median, s', 'boot_median', _seconds)
+        parallel('  deletes, until the last, s', 'delete_wall', _seconds)
     names = dict.fromkeys(name for result in results
                           for name in result.get('memory', {}))
     for name in names:

@@ -119,8 +119,9 @@ def parser() -> argparse.ArgumentParser:
     calls.add_argument('--output', type=pathlib.Path, metavar='FILE',
                        help='JSON lines to append to')
     measure = add('bench', 'measure boots and memory')
-    measure.add_argument('--parallel', type=int, default=bench.PARALLEL,
-                         metavar='N')
+    measure.add_argument('--parallel', type=int, nargs='+', metavar='N',
+                         default=list(bench.PARALLEL),
+                         help='how many to boot at once, in turn (20)')
     measure.add_argument('--repeats', type=int, default=bench.REPEATS,
                          metavar='N')
     measure.add_argument('--rounds', type=int, default=1, metavar='N',
@@ -163,7 +164,8 @@ def _check(args: argparse.Namespace) -> None:
     for name in ('workers', 'computes', 'count', 'concurrency', 'parallel',
                  'repeats', 'rounds'):
         value = getattr(args, name, None)
-        if value is not None and value < 1:
+        values = value if isinstance(value, list) else [value]
+        if any(one is not None and one < 1 for one in values):
             raise errors.OneboxError(f'{name} must be at least 1')
     offset = args.port_offset
     highest = 65535 - max(onebox_settings.PORTS.values())

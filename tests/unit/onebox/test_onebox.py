@@ -290,6 +290,8 @@ class CommandLineTest(OneboxTest):
                  '--store belongs to --backend luc'),
                 (['boot', '0'], 'count must be at least 1'),
                 (['up', '--workers', '0'], 'workers must be at least 1'),
+                (['bench', '--parallel', '20', '0'],
+                 'parallel must be at least 1'),
                 (['up', '--port-offset', '60000'],
                  '--port-offset must be from 0'),
                 (['restart', 'nova'], "no service 'nova': there are "
@@ -420,16 +422,21 @@ class BenchTest(unittest.TestCase):
 
     RESULT = {
         'cloud': 'cassandra', 'one_boot': [3.0, 1.0, 2.0],
-        'one_delete': [0.5], 'parallel': 20, 'parallel_active': 19,
-        'parallel_boot_wall': 9.0, 'parallel_boot_median': 5.0,
-        'parallel_boot_max': 9.0, 'parallel_delete_wall': 4.0,
-        'parallel_delete_median': 3.0}
+        'one_delete': [0.5],
+        'parallel': [
+            {'count': count, 'active': count - 1, 'boot_wall': 9.0,
+             'boot_median': 5.0, 'boot_max': 9.0, 'delete_wall': 4.0,
+             'delete_median': 3.0} for count in (20, 100)]}
 
     def test_table(self):
         one = bench.with_memory(self.RESULT, [
             daemons.State('glance', 7, 2, 100.4, 80.0),
             daemons.State('gone', None, 0, 0.0, 0.0)])
-        text = bench.table([one, dict(self.RESULT, cloud='baseline')])
+        text = bench.table([one, dict(self.RESULT, cloud='baseline',
+                                      parallel=self.RESULT['parallel'][:1])])
+        self.assertRegex(text, r'boots at once +20 +20')
+        self.assertRegex(text, r'boots at once +100 +-')
+        self.assertRegex(text, r'of them ACTIVE +99 +-')
         self.assertRegex(text, r'one boot, median s +2\.00 +2\.00')
         self.assertRegex(text, r'MB glance +100/80 +-')
         self.assertRegex(text, r'MB all +100/80 +0/0')
