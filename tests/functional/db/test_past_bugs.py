@@ -1,0 +1,33 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""`past_bugs` on both stores."""
+
+import unittest
+
+from luc_drivers.testing import shared
+from tests.functional.db import past_bugs
+
+
+class EmbeddedPastBugsTest(past_bugs.PastBugs, unittest.TestCase):
+
+    url = 'sqlite+luc:///past?store=embedded&fresh=1'
+
+
+class CassandraPastBugsTest(past_bugs.PastBugs, unittest.TestCase):
+
+    many = 1000
+
+    def setUp(self):
+        host, port = shared.endpoint()
+        self.url = f'sqlite+luc://{host}:{port}/past?fresh=1'
+        super().setUp()
