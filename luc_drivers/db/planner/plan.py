@@ -34,6 +34,9 @@ RunQuery = Callable[[str, Parameters], Sequence[tuple[SQLValue, ...]]]
 class Kind(enum.Enum):
     """What sort of statement it is, by what the session must do."""
 
+    # members are their own: Enum's hash is slow, and asked for often
+    __hash__ = object.__hash__
+
     SELECT = 'select'
     INSERT = 'insert'
     UPDATE = 'update'
@@ -52,6 +55,8 @@ class Kind(enum.Enum):
 
 class Path(enum.Enum):
     """How an access finds its rows."""
+
+    __hash__ = object.__hash__
 
     #: equality on all grouping columns: read the table's slice of the group
     GROUP = 'group'

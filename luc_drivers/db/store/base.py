@@ -94,6 +94,9 @@ class Row(NamedTuple):
 class Expect(enum.Enum):
     """The condition of a row write."""
 
+    # members are their own: Enum's hash is slow, and asked for often
+    __hash__ = object.__hash__
+
     #: nothing there (neither a version nor a lock)
     ABSENT = 'absent'
     #: ``ver = version AND lock = null``
@@ -169,6 +172,10 @@ class IndexEntry:
     bucket: int
     rest: bytes
     ref: bytes
+
+    def __hash__(self) -> int:
+        # that of all fields tells no more apart, and costs more
+        return hash((self.index, self.first, self.ref))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ from luc_drivers import native
 from luc_drivers.db import errors
 from luc_drivers.db.store import base
 from luc_drivers.db.store import codec
+from luc_drivers.db.store import embedded_rows
 
 #: seconds for which a removed index entry is remembered
 REMEMBER_REMOVAL = 3600
@@ -67,47 +68,6 @@ CREATE TABLE sequences (name TEXT PRIMARY KEY, next INTEGER NOT NULL)
     WITHOUT ROWID;
 """
 _TABLES = ('rows', 'idx', 'catalog', 'leases', 'sequences')
-
-_READ = ('SELECT tbl, pk, ver, doc, hist, moved, expires, lock_tx, lock '
-         'FROM rows WHERE loc = ?1 AND grp = ?2 AND tbl ')
-_READ_ALL = f'{_READ} < {base.MARKER_TABLE} ORDER BY tbl, pk'
-_READ_TABLE = _READ + '= ?3 ORDER BY pk'
-_READ_ROW = _READ + '= ?3 AND pk = ?4'
-
-# ?1 to ?4 address the row, ?5 is what is expected (a version or txid) and ?6
-# the time now; ?7… are the new values.
-_HERE = ' WHERE loc = ?1 AND grp = ?2 AND tbl = ?3 AND pk = ?4'
-_IF_VERSION = (_HERE + ' AND ver = ?5 AND lock_tx IS NULL'
-               ' AND (expires IS NULL OR expires > ?6)')
-_IF_LOCKED = _HERE + ' AND lock_tx = ?5'
-_IF_ABSENT = (' WHERE lock_tx IS NULL AND ?5 IS NULL'
-              ' AND (ver IS NULL OR expires <= ?6)')
-_STATE = 'ver = ?7, doc = ?8, hist = ?9, moved = ?10, expires = ?11'
-_UNLOCK = 'lock_tx = NULL, lock = NULL'
-_LOCK = 'lock_tx = ?7, lock = ?8'
-_STATEMENTS = {
-    (base.Expect.ABSENT, 'state'):
-        'INSERT INTO rows (loc, grp, tbl, pk, ver, doc, hist, moved, expires)'
-        ' VALUES (?1, ?2, ?3, ?4, ?7, ?8, ?9, ?10, ?11)'
-        f' ON CONFLICT DO UPDATE SET {_STATE}{_IF_ABSENT}',
-    (base.Expect.ABSENT, 'prepare'):
-        'INSERT INTO rows (loc, grp, tbl, pk, lock_tx, lock)'
-        ' VALUES (?1, ?2, ?3, ?4, ?7, ?8) ON CONFLICT DO UPDATE SET'
-        f' ver = NULL, doc = NULL, hist = NULL, moved = NULL, expires = NULL,'
-        f' {_LOCK}{_IF_ABSENT}',
-    (base.Expect.VERSION, 'state'):
-        f'UPDATE rows SET {_STATE}{_IF_VERSION}',
-    (base.Expect.VERSION, 'prepare'):
-        f'UPDATE rows SET {_LOCK}{_IF_VERSION}',
-    (base.Expect.VERSION, 'erase'): f'DELETE FROM rows{_IF_VERSION}',
-    (base.Expect.LOCKED, 'state'):
-        f'UPDATE rows SET {_STATE}, {_UNLOCK}{_IF_LOCKED} AND ?6',
-    (base.Expect.LOCKED, 'unlock'):
-        f'UPDATE rows SET {_UNLOCK}{_IF_LOCKED} AND ?6',
-    (base.Expect.LOCKED, 'erase'): f'DELETE FROM rows{_IF_LOCKED} AND ?6',
-}
-_DROP_EMPTY = (f'DELETE FROM rows{_HERE} AND lock_tx IS NULL'
-               ' AND (ver IS NULL OR expires <= ?5)')
 
 _READ_INDEX = ('SELECT rest, ref FROM idx WHERE loc = ? AND tbl = ?'
                ' AND idx = ? AND first = ? AND bucket < ?'
@@ -304,12 +264,13 @@ class EmbeddedStore(base.Store):
 
         def work(sqlite: apsw.Connection) -> list[list[base.Row]]:
             if self.settings.fresh or len(reads) == 1 and (
-                    reads[0].pks is None and len(reads[0].tables) < 2):
-                return [_read(sqlite, read) for read in reads]
+                    len(reads[0].tables if reads[0].pks is None
+                        else reads[0].pks) < 2):
+                return embedded_rows.read(sqlite, reads)
             # one snapshot, and its price paid once
             sqlite.execute('BEGIN')
             try:
-                return [_read(sqlite, read) for read in reads]
+                return embedded_rows.read(sqlite, reads)
             finally:
                 if sqlite.in_transaction:
                     sqlite.execute('COMMIT')
@@ -333,14 +294,14 @@ class EmbeddedStore(base.Store):
                 kind = codec.write_kind(write)
                 row = (group.locality, group.key, write.key.table,
                        write.key.pk)
-                sqlite.execute(_STATEMENTS[write.expect, kind],
+                sqlite.execute(embedded_rows.WRITE[write.expect, kind],
                                (*row, write.expected, now,
-                                *_new_values(write, kind, now)))
+                                *embedded_rows.new_values(write, kind, now)))
                 if sqlite.changes() != 1:
                     sqlite.execute('ROLLBACK')
                     return base.Outcome.REFUSED
                 if kind == 'unlock':
-                    sqlite.execute(_DROP_EMPTY, (*row, now))
+                    sqlite.execute(embedded_rows.DROP_EMPTY, (*row, now))
                 if write.ttl is not None:
                     vanishing += 1
             if vanishing:
@@ -487,44 +448,3 @@ class EmbeddedStore(base.Store):
         size: int = self._run(lambda sqlite: sqlite.pragma('page_count')
                               * sqlite.pragma('page_size'))
         return [base.Size(self.file, size)]
-
-
-def _new_values(write: base.RowWrite, kind: str,
-                now: float) -> tuple[Any, ...]:
-    """Return the values for ?7 and following of a write's statement."""
-    if write.prepare is not None:
-        return write.prepare.txid, codec.pack_lock(write.prepare)
-    if kind == 'state':
-        return (write.version, write.document, codec.pack_ids(write.history),
-                write.moved_to if write.document is None else None,
-                None if write.ttl is None else now + write.ttl)
-    return ()
-
-
-def _read(sqlite: apsw.Connection, read: base.GroupRead) -> list[base.Row]:
-    group = (read.group.locality, read.group.key)
-    found: list[Any]
-    if read.pks is not None:
-        table, = read.tables
-        found = []
-        for pk in sorted(set(read.pks)):
-            found += sqlite.execute(_READ_ROW, (*group, table, pk)).fetchall()
-    elif read.tables:
-        found = []
-        for table in sorted(set(read.tables)):
-            found += sqlite.execute(_READ_TABLE, (*group, table)).fetchall()
-    else:
-        found = sqlite.execute(_READ_ALL, group).fetchall()
-    rows = []
-    row: Any
-    for row in found:
-        tbl, pk, ver, doc, hist, moved, expires, lock_tx, lock = row
-        if expires is not None and expires <= time.time():
-            ver = doc = hist = moved = None
-            if lock_tx is None:
-                continue
-        rows.append(base.Row(
-            base.RowKey(tbl, pk), ver, doc, codec.unpack_ids(hist),
-            None if lock_tx is None else codec.unpack_lock(lock_tx, lock),
-            moved))
-    return rows
