@@ -68,6 +68,7 @@ class StoreContract:
     assertFalse: Any
     assertRaises: Any
     assertIn: Any
+    assertNotIn: Any
 
     def group(self, locality: str = 'at_site1') -> Group:
         return Group(locality, b'g%d-%d' % (os.getpid(), next(_numbers)))
@@ -533,7 +534,7 @@ class StoreContract:
         found = list(self.store.group_keys('at_site1'))
         self.assertEqual(len(found), len(set(found)))
         self.assertTrue({g.key for g in groups} <= set(found))
-        self.assertFalse(other.key in found)
+        self.assertNotIn(other.key, found)
         self.assertIn(other.key, list(self.store.group_keys('global')))
 
     def test_index_partitions(self):
