@@ -19,6 +19,7 @@ must notice.  Numbers are those of the design's database-rules.
 from collections.abc import Callable
 from collections.abc import Iterator
 import contextlib
+import copy
 import dataclasses
 from typing import Any
 from unittest import mock
@@ -137,6 +138,33 @@ def lose_markers(world: World) -> None:
                         del rows[key]
 
     world.each_step = step
+
+
+def young_markers(world: World) -> None:
+    """Sweepers remove markers of any age, many answers are lost."""
+    world.bounds = copy.copy(world.bounds)
+    object.__setattr__(world.bounds, 'marker_age', 0.0)
+    lost_answers(world)
+
+
+def lost_answers(world: World) -> None:
+    world.faults.answer_lost = .15
+    world.crashes = 0.0
+
+
+def refused_without_history(self: Any, run: Any, txid: bytes) -> bool:
+    """Don't look whether a refused commit took after all.
+
+    The histories of the rows tell, as long as they reach back: a second
+    line of defence, behind which rule 7 can't be seen.
+    """
+    busy, run.busy = run.busy, []
+    places = list(run.plan.intents)
+    rows = self.resolver.unlocked(
+        dict.fromkeys([*places, *busy]), run.priority, run.deadline)
+    for place in places:
+        changes.rebase(run.plan.intents[place], rows[place])
+    return False
 
 
 # --- 9, 10, 11
@@ -289,6 +317,9 @@ MUTATIONS = [
     Mutation('5: aborted markers removed', _patched(
         resolve.Resolver, '_act', act_and_forget), start=2075),
     Mutation('6: committed markers vanish', prepare=lose_markers),
+    Mutation('7: young markers removed, and histories too short', _patched(
+        COMMITTER, '_refused', refused_without_history),
+        prepare=young_markers, sweep=True),
     Mutation('9: losers clean their own entries', _patched(
         protocol_model.Committer, '_attempt', attempt_and_clean)),
     Mutation('9: readers clean by their own clock', _patched(
