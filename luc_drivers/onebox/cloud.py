@@ -161,20 +161,31 @@ def set_up(cloud: Cloud) -> None:
     Steps that an interrupted set-up has finished are not repeated.
     """
     settings, backend = cloud.settings, cloud.backend
-    done = _set_up_steps(settings)
+    steps = _set_up_steps(settings)
+    begun_before = set(steps['begun'])
     lock = threading.Lock()
     command = cloud.runner()
 
-    def finish(step: str) -> None:
+    def note(how: str, step: str) -> None:
         with lock:
-            done.append(step)
+            steps[how].append(step)
             _set_up_file(settings).write_text(json.dumps(
-                {'of': _fingerprint(settings), 'done': done}))
+                {'of': _fingerprint(settings), **steps}))
 
     def run(what: str, *args: Any, **options: Any) -> None:
-        if what not in done:
+        if what in steps['done']:
+            return
+        note('begun', what)
+        try:
             command(what, *args, **options)
-            finish(what)
+        except errors.OneboxError as exc:
+            if what not in begun_before:
+                raise
+            # Migrations are no transactions, here as on MySQL.
+            raise errors.OneboxError(
+                f'{exc}; an earlier onebox.sh was interrupted in this step: '
+                'if that is why, onebox.sh wipe') from None
+        note('done', what)
 
     def identity() -> None:
         keystone.set_up(settings, backend, run)
@@ -189,7 +200,7 @@ def set_up(cloud: Cloud) -> None:
         neutron.set_up(settings, backend, run)
 
     progress_module.run_all([identity, rest])
-    finish(_ALL)
+    note('done', _ALL)
 
 
 def _fingerprint(settings: onebox_settings.Settings) -> dict:
@@ -208,17 +219,20 @@ def _set_up_file(settings: onebox_settings.Settings) -> pathlib.Path:
     return settings.folder / 'set-up.json'
 
 
-def _set_up_steps(settings: onebox_settings.Settings) -> list[str]:
-    """Return the steps of set-up that are done, for these releases."""
+def _set_up_steps(settings: onebox_settings.Settings
+                  ) -> dict[str, list[str]]:
+    """Return which steps were begun and which are done, for these releases."""
     try:
         found = json.loads(_set_up_file(settings).read_text())
     except (FileNotFoundError, ValueError):
-        return []
-    return found['done'] if found.get('of') == _fingerprint(settings) else []
+        found = {}
+    if found.get('of') != _fingerprint(settings):
+        found = {}
+    return {how: found.get(how, []) for how in ('begun', 'done')}
 
 
 def _is_set_up(settings: onebox_settings.Settings) -> bool:
-    return _ALL in _set_up_steps(settings)
+    return _ALL in _set_up_steps(settings)['done']
 
 
 def _start(cloud: Cloud, names: list[str], what: str = '') -> None:

@@ -232,6 +232,10 @@ class ConfigTest(OneboxTest):
                 clouds.set_up(cloud)
             self.assertFalse(clouds._is_set_up(cloud.settings))
             self.assertIn('nova: API tables', ran)
+            with self.assertRaisesRegex(
+                    errors.OneboxError, f'^{broken}; an earlier onebox.sh '
+                    'was interrupted in this step: .* wipe$'):
+                clouds.set_up(cloud)
             first, broken = list(ran), ''
             clouds.set_up(cloud)
             self.assertTrue(clouds._is_set_up(cloud.settings))
