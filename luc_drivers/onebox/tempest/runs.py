@@ -153,6 +153,8 @@ def _environment(settings: onebox_settings.Settings) -> dict[str, str]:
         'OS_TEST_TIMEOUT': str(_TEST_TIMEOUT),
         'OS_LOG_CAPTURE': '1',
         'PYTHONWARNINGS': 'ignore',
+        # Else stestr keeps its lines to itself for minutes.
+        'PYTHONUNBUFFERED': '1',
     }
 
 
