@@ -39,6 +39,8 @@ LOG = logging.getLogger(__name__)
 
 _PROBE_TIMEOUT = 1.0
 _AFTER = 'after'
+#: seconds before a mailbox that another process empties is looked at again
+_MAIL_RETRY = 1.0
 #: seconds between attempts to register while the store is down
 _REGISTER_RETRY = 1.0
 
@@ -51,8 +53,9 @@ class Agent:
         self.slot = waiting.slot()
         self._stopping = False
         self._probing: set[str] = set()
-        self._draining: set[Any] = set()
-        self._again: set[Any] = set()
+        # Listeners whose mailboxes are being emptied; True: once more.
+        self._draining: dict[Any, bool] = {}
+        self._mail_lock = threading.Lock()
         self._failing = False
         self._timers: list[tuple[float, int, Callable, tuple]] = []
         self._timer_numbers = itertools.count()
@@ -128,12 +131,12 @@ class Agent:
         elif kind == peers.DEAD:
             node.routing.instance_dead(details[0].instance)
         elif kind == wire.GOAWAY:
-            instance, document = details
-            for listener in document.get('listeners', ()):
-                node.routing.listener_left(instance.hex(), int(listener))
+            instance, gone = details
+            for listener in gone:
+                node.routing.listener_left(instance.hex(), listener)
         elif kind == wire.LISTENERS:
-            for address in details[1].get('topics', ()):
-                node.routing.invalidate(*address[:3])
+            for topic in details[1]:
+                node.routing.invalidate(*topic)
         elif kind == wire.POKE:
             self._on_poke(details[1])
 
@@ -183,25 +186,36 @@ class Agent:
 
     def drain(self, listener: Any) -> None:
         """Empty a listener's mailboxes, in a thread of its own."""
-        if listener in self._draining:
-            self._again.add(listener)
+        if listener.closed:
             return
-        self._draining.add(listener)
+        with self._mail_lock:
+            if listener in self._draining:
+                self._draining[listener] = True
+                return
+            self._draining[listener] = False
         threading.Thread(target=self._drain, args=(listener,), daemon=True,
                          name='luc-bus-mail').start()
 
     def _drain(self, listener: Any) -> None:
-        try:
-            while True:
-                self._again.discard(listener)
-                listener.drain()
-                if listener not in self._again or listener.closed:
-                    break
-        except base.MatchmakerError as e:
-            LOG.info('Mailboxes of %s can\'t be emptied now: %s',
-                     listener.key.topic, e)
-        finally:
-            self._draining.discard(listener)
+        while True:
+            bars = listener.bars
+            try:
+                if not listener.drain():
+                    # It may have missed what came a moment ago.
+                    self.after(_MAIL_RETRY, self.drain, listener)
+            except base.MatchmakerError as e:
+                LOG.info('Mailboxes of %s can\'t be emptied now: %s',
+                         listener.key.topic, e)
+            except Exception:
+                LOG.exception('Mailboxes of %s can\'t be emptied',
+                              listener.key.topic)
+            # If it failed, what waits behind it must not wait for ever.
+            self.node.io.push(listener.lift, bars)
+            with self._mail_lock:
+                if not self._draining[listener] or listener.closed:
+                    del self._draining[listener]
+                    return
+                self._draining[listener] = False
 
     # -- probes -----------------------------------------------------------
 

@@ -74,6 +74,10 @@ class Control:
         """It queues nothing."""
         return False
 
+    def shares_mail(self, target: bytes) -> bool:
+        """It has none."""
+        return False
+
     def put(self, item: incoming.Incoming) -> None:
         """Answer."""
         content = (state(self._io, self._about) if item.body == STATE

@@ -12,10 +12,12 @@
 
 """The driver that oslo.messaging loads for ``zmq://`` URLs.
 
-    zmq://[user:password@][host:port]/VIRTUAL_HOST[?option=value&...]
+    zmq:///VIRTUAL_HOST[?option=value&...]
 
 The virtual host is a name space: transports with different ones don't hear
-each other. The query may override options of the group ``[bus]``.
+each other. The query may override options of the group ``[bus]``. There is no
+broker that a user, password or address in the URL could be for: what
+templates put there is ignored with one warning.
 """
 
 import logging
@@ -39,6 +41,21 @@ _DEFAULT_EXCHANGE = 'openstack'
 _DEFAULT_POOL = 64
 
 
+_warned: set[tuple[str, ...]] = set()
+
+
+def _warn_of_hosts(hosts: list[Any]) -> None:
+    """Say once that a URL's addresses do nothing; never its passwords."""
+    names = tuple('%s:%s' % (host.hostname, host.port or '')
+                  for host in hosts if host.hostname or host.username)
+    if names and names not in _warned:
+        _warned.add(names)
+        LOG.warning('The address and user in the transport URL zmq://…@%s '
+                    'are ignored: there is no broker. Who listens where is '
+                    'kept by [bus]matchmaker in luc.conf; write '
+                    'zmq:///VIRTUAL_HOST', ','.join(names))
+
+
 class ZmqDriver(driver_base.BaseDriver):
     """Maps oslo.messaging's contract to a node, its clients and servers."""
 
@@ -51,6 +68,7 @@ class ZmqDriver(driver_base.BaseDriver):
         """
         super().__init__(conf, url, default_exchange, allowed_remote_exmods)
         self.settings = node_module.load_settings(url.query)
+        _warn_of_hosts(url.hosts)
         self.namespace = url.virtual_host or _DEFAULT_NAMESPACE
         self._turns = client.Turns()
 

@@ -131,8 +131,12 @@ class InPeer(channel.Channel):
             elif kind == wire.PONG:
                 self.on_pong(body, now_us)
             elif kind in (wire.GOAWAY, wire.LISTENERS):
-                self.io.tell(kind, self.instance, wire.parse_document(body))
+                self.io.tell(kind, self.instance,
+                             wire.parse_news(kind, body))
             elif kind == wire.POKE:
+                for listener in self.io.listeners.values():
+                    if listener.shares_mail(body):
+                        listener.bar()
                 self.io.tell(kind, self.instance, body)
         if frame.floor > self.window.floor:
             self.window.forget_below(frame.floor)

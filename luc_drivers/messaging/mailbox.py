@@ -150,28 +150,30 @@ class Mailbox:
 
     def drain(self, box: base.Box, instance: str,
               deliver: Callable[[base.StoredMessage], ty.Any],
-              limit: int | None = None) -> int:
+              limit: int | None = None,
+              wanted: Callable[[], bool] = lambda: True) -> int | None:
         """Empty a mailbox of the own site.
 
         :param instance: the caller's instance id.
         :param deliver: is given each message, removed already, in order.
             It must not raise: what it refuses is lost.
         :param limit: deliver no more than this many.
-        :returns: how many were delivered; 0 if there were none, or another
-            process is emptying the mailbox.
+        :param wanted: asked before each batch: go on?
+        :returns: how many were delivered; None if another process is
+            emptying the mailbox.
         """
         if limit == 0 or not self.matchmaker.mailbox_fetch(box, 1):
             return 0
         owner = '%s/%s' % (instance, uuid.uuid4().hex)
         if not self.matchmaker.mailbox_claim(box, owner,
                                              self.settings.mailbox_lease):
-            return 0
+            return None
         count = 0
         try:
-            while limit is None or count < limit:
+            while wanted() and (limit is None or count < limit):
                 got = self._drain_pass(box, instance, owner, deliver,
                                        None if limit is None
-                                       else limit - count)
+                                       else limit - count, wanted)
                 count += got
                 # What was stored meanwhile may sort before what we read.
                 if not got:
@@ -186,9 +188,9 @@ class Mailbox:
 
     def _drain_pass(self, box: base.Box, instance: str, owner: str,
                     deliver: Callable[[base.StoredMessage], ty.Any],
-                    limit: int | None) -> int:
+                    limit: int | None, wanted: Callable[[], bool]) -> int:
         count, after = 0, ''
-        while limit is None or count < limit:
+        while wanted() and (limit is None or count < limit):
             size = self.settings.mailbox_batch
             if limit is not None:
                 size = min(size, limit - count)

@@ -41,6 +41,7 @@ from luc_drivers.messaging import notifications
 from luc_drivers.messaging import opts
 from luc_drivers.messaging import registrar
 from luc_drivers.messaging import routing
+from luc_drivers.messaging import sockets
 from luc_drivers.messaging import waiting
 from luc_drivers.messaging import wire
 from luc_drivers.messaging import workers
@@ -53,6 +54,10 @@ _EXIT_FLUSH = 1.0
 _BIND_TIMEOUT = 5.0
 #: threads of a node that ask the store
 _STORE_THREADS = 4
+#: files that a process has beside its peers, and that each of them takes
+_FILES_BESIDE = 200
+_FILES_PER_PEER = 2
+_warned: list[str] = []
 
 
 class BindError(Exception):
@@ -100,6 +105,11 @@ class Node:
 
     def start(self) -> None:
         """Start the threads."""
+        warning = sockets.raise_file_limit(
+            _FILES_BESIDE + _FILES_PER_PEER * self.settings.max_peers)
+        if warning and not _warned:
+            _warned.append(warning)
+            LOG.warning('%s', warning)
         self.io.about = {'host': self.host, 'site': self.settings.site,
                          'program': os.path.basename(sys.argv[0] or '')}
         self.io.listeners[control.NUMBER] = control.Control(self.io)

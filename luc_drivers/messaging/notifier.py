@@ -143,6 +143,10 @@ class NotificationListener(driver_base.PollStyleListener):
         """Requests are never for this listener."""
         return False
 
+    def shares_mail(self, target: bytes) -> bool:
+        """It has none."""
+        return False
+
     def drain(self) -> None:
         """There is no mailbox."""
 

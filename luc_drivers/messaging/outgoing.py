@@ -226,7 +226,8 @@ class OutPeer(channel.Channel):
                 wire.parse_document(body)
                 self.welcomed = True
             elif kind in (wire.GOAWAY, wire.LISTENERS):
-                self.io.tell(kind, self.instance, wire.parse_document(body))
+                self.io.tell(kind, self.instance,
+                             wire.parse_news(kind, body))
 
     def _on_ack(self, seq: int) -> None:
         pending = self.unacked.pop(seq, None)

@@ -21,7 +21,6 @@ stopped.
 import logging
 import struct
 import sys
-import threading
 import time
 from typing import Any
 
@@ -55,6 +54,10 @@ def parse_stored(data: bytes) -> tuple[bytes, int, int, bytes]:
     """The inverse: sender's instance, seq (0: never sent), flags, body."""
     instance, seq, flags = _STORED.unpack_from(data)
     return instance, seq, flags, data[_STORED.size:]
+
+
+class Expired(Exception):
+    """Too late to run a request."""
 
 
 class RpcMessage(driver_base.RpcIncomingMessage):
@@ -94,7 +97,22 @@ class RpcMessage(driver_base.RpcIncomingMessage):
         return self._content()['m']
 
     def acknowledge(self) -> None:
-        """It was acknowledged when it was queued."""
+        """It was acknowledged when it was queued.
+
+        This is the library's last word before the method runs.
+
+        :raises Expired: its caller timed out since it was handed out, as
+            this process was stopped or very busy; it doesn't run.
+        """
+        item = self._item
+        if item.deadline and clock.now_us() >= item.deadline:
+            if not self._finished:
+                self._finished = True
+                self._listener.finished()
+                io = self._listener.node.io
+                io.push(io.refuse, item.instance, item.seq, wire.EXPIRED)
+            raise Expired('the caller of request %s has timed out' %
+                          self.msg_id)
 
     def requeue(self) -> None:
         """Calls and casts are never put back."""
@@ -186,11 +204,16 @@ class RpcListener(driver_base.PollStyleListener):
             key.namespace, key.exchange, key.topic, key.server or '',
             node.name, str(self.number))
         self._slot = waiting.slot()
-        self._credit = threading.Semaphore(prefetch)
+        self._credit = waiting.Credit(prefetch)
         # Each is written by one thread only: no lock is needed.
         self._bytes_in = 0
         self._bytes_out = 0
         self._leftover: list[incoming.Incoming] = []
+        #: how many POKEs came (written in the I/O thread)
+        self.bars = 0
+        self._lifted = 0
+        # Casts that came after one whose mail is not fetched yet.
+        self._held: list[incoming.Incoming] = []
 
     # -- the I/O thread ---------------------------------------------------
 
@@ -201,19 +224,45 @@ class RpcListener(driver_base.PollStyleListener):
     def full(self, size: int) -> bool:
         """Is there no room for a message of so many bytes?"""
         settings = self.node.settings
-        queued = len(self._slot)
+        queued = len(self._slot) + len(self._held)
         return (queued >= settings.queue_max_messages or
                 queued > 0 and self._bytes_in - self._bytes_out + size >
                 settings.queue_max_bytes)
 
     def depth(self) -> int:
         """How many requests wait."""
-        return len(self._slot)
+        return len(self._slot) + len(self._held)
+
+    def shares_mail(self, target: bytes) -> bool:
+        """Does its mail come from a mailbox of this target's topic?"""
+        return (target.rpartition(b'\0')[0] ==
+                self.address.rpartition(b'\0')[0])
+
+    def bar(self) -> None:
+        """Mail waits: casts that come from now on come after it."""
+        self.bars += 1
+
+    def lift(self, bars: int) -> None:
+        """The mail of the first so many POKEs was fetched."""
+        self._lifted = max(self._lifted, bars)
+        if self._lifted == self.bars:
+            held, self._held = self._held, []
+            for item in held:
+                self._slot.put(item)
+
+    def _surrender(self, slot: Any) -> None:
+        held, self._held = self._held, []
+        slot.put((held,))
 
     def put(self, item: incoming.Incoming) -> None:
         """Queue a request."""
         self._bytes_in += len(item.body)
-        self._slot.put(item)
+        if (self._lifted < self.bars and not item.message_id and
+                item.flags & wire.F_CAST and
+                not item.flags & wire.F_FANOUT):
+            self._held.append(item)
+        else:
+            self._slot.put(item)
 
     def put_mail(self, instance: bytes, seq: int, item: incoming.Incoming,
                  slot: Any) -> None:
@@ -238,7 +287,7 @@ class RpcListener(driver_base.PollStyleListener):
         if not self._credit.acquire(timeout=timeout):
             return None
         while not self.closed:
-            item = self._slot.get(timeout)
+            item = self.node.io.wait(self._slot, timeout)
             if item is None or item is _STOP:
                 break
             self._bytes_out += len(item.body)
@@ -265,12 +314,16 @@ class RpcListener(driver_base.PollStyleListener):
             return
         self.closed = True
         self.node.remove_listener(self, [self.subscription])
+        slot = waiting.slot()
+        self.node.io.push(self._surrender, slot)
+        held = (slot.get(1.0) or ([],))[0]
         left = []
         while True:
             item = self._slot.get(0)
             if item is None:
                 break
             left.append(item)
+        left += held
         io = self.node.io
         for item in left:
             if item.is_call:
@@ -278,6 +331,8 @@ class RpcListener(driver_base.PollStyleListener):
             elif not item.flags & wire.F_FANOUT:
                 self._hand_back(item)
         self._slot.put(_STOP)
+        # Whoever waits for it may be in the I/O loop.
+        io.push(io.look)
         self._credit.release()
 
     def _hand_back(self, item: incoming.Incoming) -> None:
@@ -306,19 +361,21 @@ class RpcListener(driver_base.PollStyleListener):
 
     # -- mail -------------------------------------------------------------
 
-    def drain(self) -> int:
+    def drain(self) -> bool:
         """Take what waits in the mailboxes; blocks.
 
+        :returns: False if there may be more: another process empties one
+            of them just now, or it was a lot.
         :raises MatchmakerUnavailable: the store is down.
         """
-        count = 0
+        complete = True
         for server in ([self.key.server, ''] if self.key.server else ['']):
-            if self.closed:
-                break
-            count += self.node.mailbox.drain(
+            got = self.node.mailbox.drain(
                 base.Box(*self.key[:3], server), self.node.name,
-                self._deliver, _MAIL_BATCH)
-        return count
+                self._deliver, _MAIL_BATCH, lambda: not self.closed)
+            if got is None or got == _MAIL_BATCH:
+                complete = False
+        return complete
 
     def _deliver(self, message: base.StoredMessage) -> None:
         try:
@@ -331,7 +388,9 @@ class RpcListener(driver_base.PollStyleListener):
                                flags | wire.F_CAST, self.address, body)
         item = incoming.Incoming(self.node.io, instance, request, 0)
         item.message_id = message.id
-        while self.full(len(body)) and not self.closed:
+        # Not the held ones: they wait for this message.
+        while (len(self._slot) >= self.node.settings.queue_max_messages and
+               not self.closed):
             time.sleep(0.05)
         slot = waiting.slot()
         self.node.io.push(self.put_mail, instance,

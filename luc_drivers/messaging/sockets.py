@@ -13,6 +13,7 @@
 """ZeroMQ sockets with the options that the rules ask for (rule B)."""
 
 import random
+import resource
 from typing import Any
 
 import zmq
@@ -24,6 +25,29 @@ _MAX_SOCKETS = 65000
 _MAX_FRAME = 1048576 + 2 * wire.FRAME_SLACK
 #: frames that wait to be read, of each connection
 _RECEIVE_HWM = 1000
+
+
+def raise_file_limit(needed: int) -> str:
+    """Let the process open as many files as it may (rule B2).
+
+    At systemd's soft limit of 1,024 a server could not accept its peers, and
+    would spin on trying to.
+
+    :param needed: files that the transport may want.
+    :returns: a warning if even the hard limit is lower than that, or ''.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard == resource.RLIM_INFINITY or hard > _MAX_SOCKETS:
+        hard = max(soft, _MAX_SOCKETS)
+    if soft != resource.RLIM_INFINITY and soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (
+            hard, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        soft = hard
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        return ('This process may open %d files only; [bus]max_peers may '
+                'need %d: raise LimitNOFILE (ulimit -n), or lower max_peers'
+                % (soft, needed))
+    return ''
 
 
 def context() -> zmq.Context:

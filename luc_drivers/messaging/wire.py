@@ -334,3 +334,23 @@ def parse_document(body: bytes) -> dict:
     if not isinstance(content, dict):
         raise WireError('malformed control record')
     return content
+
+
+def parse_news(kind: int, body: bytes) -> list:
+    """What a GOAWAY or LISTENERS says; raises WireError.
+
+    :returns: numbers of listeners that are gone, or (namespace, exchange,
+        topic) of topics that have new ones.
+    """
+    content = parse_document(body)
+    found = content.get('listeners' if kind == GOAWAY else 'topics', [])
+    if not isinstance(found, list):
+        raise WireError('malformed control record')
+    if kind == GOAWAY:
+        if not all(isinstance(x, int) for x in found):
+            raise WireError('malformed GOAWAY')
+        return found
+    if not all(isinstance(x, list) and len(x) >= 3 and
+               all(isinstance(y, str) for y in x) for x in found):
+        raise WireError('malformed LISTENERS')
+    return [tuple(x[:3]) for x in found]

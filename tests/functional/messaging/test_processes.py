@@ -325,6 +325,57 @@ class BindTest(ProcessCase):
         self.assertEqual(1, self.client(tr, 'a').call({}, 'echo', x=1))
 
 
+class UrlTest(ProcessCase):
+
+    def test_user_and_address_are_ignored_with_one_warning(self):
+        url = 'zmq://nova:sesame@192.0.2.1:5672,192.0.2.2/test'
+        with self.assertLogs('luc_drivers.messaging.driver') as logs:
+            first, second = (oslo_messaging.get_rpc_transport(
+                cfg.CONF, url=url) for _ in range(2))
+        self.assertEqual(1, len(logs.output))
+        self.assertIn('192.0.2.1:5672,192.0.2.2:', logs.output[0])
+        self.assertNotIn('sesame', logs.output[0])
+        self.serve(first)
+        self.assertEqual(1, self.client(second, 'a').call({}, 'echo', x=1))
+
+    def test_plain_url_has_no_warning(self):
+        with self.assertNoLogs('luc_drivers.messaging.driver'):
+            self.transport()
+
+
+_FILES = """
+import json, logging, resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (256, int(sys.argv[3])))
+logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
+from oslo_config import cfg
+import oslo_messaging
+cfg.CONF([], project='x', default_config_files=[])
+transport = oslo_messaging.get_rpc_transport(cfg.CONF, url=sys.argv[1])
+oslo_messaging.get_rpc_client(transport, oslo_messaging.Target(
+    topic=sys.argv[2]), timeout=5).call({}, 'echo')
+print(json.dumps(resource.getrlimit(resource.RLIMIT_NOFILE)))
+"""
+
+
+class FileLimitTest(ProcessCase):
+
+    def test_soft_limit_is_raised(self):
+        self.peer('a')
+        process = self.script(_FILES, '6000', stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual('[6000, 6000]', out.strip(), err)
+        self.assertNotIn('LimitNOFILE', err)
+
+    def test_low_hard_limit_is_told(self):
+        self.peer('a')
+        process = self.script(_FILES, '300', stderr=subprocess.PIPE)
+        self.addCleanup(process.stderr.close)
+        out, err = process.communicate(timeout=60)
+        self.assertEqual('[300, 300]', out.strip(), err)
+        self.assertEqual(1, err.count('LimitNOFILE'), err)
+
+
 class SharedNodeTest(ProcessCase):
 
     def test_many_transports_and_servers_on_one_socket(self):
