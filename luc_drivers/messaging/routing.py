@@ -112,6 +112,8 @@ class Routing:
         self._mistrusted: dict[str, None] = {}
         self._entries: dict[Query, _Entry] = {}
         self._sites: tuple[list[str], float] = ([], float('-inf'))
+        #: the other site where a key was found last
+        self._homes: dict[Key, str] = {}
         # instance: when it was found dead
         self._dead: dict[str, float] = {}
         self._left: dict[tuple[str, int], None] = {}
@@ -293,8 +295,27 @@ class Routing:
         found = self._lookup_site(key, self.settings.site)
         if any(live for _candidate, live in found):
             return found
+        others = self.sites()[1:]
+        home = self._homes.pop(key, None)
+        if home in others:
+            # It is hardly ever elsewhere next time; else each server talked
+            # to would cost a question to all sites, every few seconds. Of a
+            # topic, a nearer site may have listeners by now.
+            first = ([home] if key.server is not None
+                     else others[:others.index(home) + 1])
+            there = self._lookup_others(key, first)
+            if any(live for _candidate, live in there):
+                return found + there
+            others = [site for site in others if site not in first]
+            found += there
+        return found + self._lookup_others(key, others)
+
+    def _lookup_others(self, key: Key, sites: list[str]
+                       ) -> list[tuple[Candidate, bool]]:
+        """Ask these sites at once; notes where the key is at home."""
+        found = []
         jobs = [(site, self._scouts.submit(self._lookup_site, key, site))
-                for site in self.sites()[1:]]
+                for site in sites]
         for site, job in jobs:
             job.wait(None)
             try:
@@ -305,8 +326,12 @@ class Routing:
                          site, key.topic, e)
                 continue
             found += there
-            if key.server is None and any(live for _c, live in there):
-                break
+            if any(live for _candidate, live in there):
+                if len(self._homes) > _MAX_ENTRIES:
+                    self._homes.clear()
+                self._homes.setdefault(key, site)
+                if key.server is None:
+                    break
         return found
 
     def _lookup_site(self, key: Key, site: str, limit: int | None = None

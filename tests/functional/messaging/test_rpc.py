@@ -12,6 +12,7 @@
 
 """The contract that services rely on, over real sockets in native threads."""
 
+import logging
 import threading
 import time
 
@@ -121,6 +122,23 @@ class RpcTest(support.TransportCase):
         _, endpoint = self.serve(self.tr)
         time.sleep(0.5)
         self.assertEqual([], endpoint.ran)
+
+    def test_call_that_expires_after_hand_out_never_runs(self):
+        # As in a process that is stopped (SIGSTOP) in just this moment.
+        rpc, endpoint = self.serve(self.tr)
+        listener = self.node(self.tr).rpc_listeners()[0]
+        free = listener._credit.free
+        original = rpc._process_incoming
+        rpc._process_incoming = lambda incoming: (
+            time.sleep(0.6), original(incoming))
+        logging.getLogger('oslo_messaging').setLevel(logging.CRITICAL + 1)
+        with self.assertRaises(oslo_messaging.MessagingTimeout):
+            self.client(self.tr, 'a', timeout=0.3).call({}, 'echo', x=1)
+        time.sleep(0.6)
+        rpc._process_incoming = original
+        self.assertEqual(2, self.client(self.tr, 'a').call({}, 'echo', x=2))
+        self.assertEqual([2], endpoint.ran)
+        self.wait_for(lambda: listener._credit.free == free)
 
     def test_call_that_expires_in_the_queue_never_runs(self):
         self.tr = self.transport(rpc_prefetch=1)
