@@ -55,6 +55,7 @@ class _Held:
     def confirm(self, steps: 'list[Step]') -> bool:
         """Tell whether the rows are the latest, and kept from others."""
         run = self.run
+        run.compares(s.touch for s in steps)
         rows = [
             run.stored(s.touch) for s in steps
             if s.before is not None and s.touch[0] == self.name]
@@ -71,11 +72,17 @@ class _Held:
 
     def pass_by(self, steps: 'list[Step]') -> bool:
         """Go on without turns."""
+        self.run.compares(s.touch for s in steps)
         self.matched = any(s.before is not None for s in steps)
         return True
 
     def wait(self) -> bool:
-        """Wait for the turns of the rows that `confirm` could not have."""
+        """Wait for the turns of the rows that `confirm` could not have.
+
+        :returns: False: time is up.
+        """
+        if self.run.database.clock.monotonic() > self.deadline:
+            return False
         return self.turns.wait(self.run.holder, self.rows, self.deadline)
 
 
@@ -112,6 +119,8 @@ def run(transaction: 'Transaction', plan: Plan, parameters: Parameters,
         raise errors.Refused(
             f'a row of {plan.target} was changed by others before this '
             'transaction set it')
+    if changed and not outcome.changes:
+        transaction.renew()
     return outcome
 
 
@@ -137,7 +146,8 @@ def _held(transaction: 'Transaction', plan: Plan, parameters: Parameters,
             return outcome
         # what was refused, or did not match, may be outdated
         stale = False
-        newer = transaction.refresh(keyed)
+        newer = transaction.refresh(
+            keyed, held.rows if outcome is None else ())
         changed |= newer
         if outcome is not None and not newer:
             return outcome

@@ -35,6 +35,7 @@ from luc_drivers.db.planner.plan import Kind
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.planner.plan import Plan
+from luc_drivers.db.rows import Address
 from luc_drivers.db.rows import RowChange
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.transaction import compare_and_set
@@ -124,6 +125,9 @@ class Transaction:
         # None: replaced by a later one
         self._loaded: list[tuple[str, int, StoredRow] | None] = []
         self._refreshed: set[Touch] = set()
+        # rows that others changed after they had been read: as first read
+        self._outdated: dict[Any, bytes] = {}
+        self._compared: set[Touch] = set()
         self._turns: list[Any] = []
         # touched rows, in order, and their values now
         self._images: dict[Touch, dict[int, Any] | None] = {}
@@ -289,6 +293,11 @@ class Transaction:
         """Roll back to a mark, and load again what was loaded since."""
         self.workspace.rollback_to(mark.name)
         self.workspace.take_touches()
+        if self._refreshed:
+            kept = set(itertools.islice(self._images, mark.touched))
+            for touch in self._refreshed - kept:
+                if self.stored(touch) is None:
+                    self.workspace.forget(*touch)
         again = [one for one in self._loaded[mark.loaded:] if one]
         for name, rowid, _ in again:
             if (name, rowid) in self._refreshed:
@@ -417,38 +426,72 @@ class Transaction:
         """Tell whether the transaction has written a row."""
         return touch in self._images
 
-    def refresh(self, accesses: Sequence[BoundAccess]) -> set[Touch]:
-        """Read rows anew; return those that others have changed since."""
+    def refresh(self, accesses: Sequence[BoundAccess],
+                suspects: Iterable[StoredRow] = ()) -> set[Touch]:
+        """Read rows anew; return those that others have changed since.
+
+        :param suspects: rows of these accesses that may be gone.
+        """
         changed: set[Touch] = set()
         for access, rows in zip(accesses, self.database.reader.rows(
                 self.schema, accesses)):
-            changed |= self._refresh(access.table, rows)
+            changed |= self._refresh(access.table, rows, [
+                row.address for row in suspects
+                if row.table.number == access.table.number])
         return changed
 
-    def _refresh(self, table: Table, rows: Sequence[StoredRow]
-                 ) -> set[Touch]:
+    def _refresh(self, table: Table, rows: Sequence[StoredRow],
+                 suspects: Iterable[Address]) -> set[Touch]:
         """Put newer versions of loaded, unwritten rows in their place."""
         name = table.name.lower()
-        newer = {row.address: row for row in rows
-                 if row.address in self._addresses}
+        there: dict[Address, StoredRow | None] = {
+            row.address: row for row in rows}
+        gone = set(suspects).difference(there)
         changed: set[Touch] = set()
         for place, one in enumerate(self._loaded):
-            if one is None or one[0] != name:
+            if one is None or one[0] != name or (
+                    (name, one[1]) in self._images):
                 continue
-            row = newer.get(one[2].address)
-            touch = (name, one[1])
-            if row is None or touch in self._images or (
-                    row.version <= one[2].version):
-                continue
-            self._loaded[place] = None
-            self.workspace.forget(*touch)
-            self._known[name].pop(one[1])
-            self._addresses.discard(row.address)
-            self._refreshed.add(touch)
-            changed.add(touch)
+            row = there.get(one[2].address)
+            if one[2].address in gone or (
+                    row is not None and row.version > one[2].version):
+                changed.add(self._forget(place))
         if changed:
             self.load(table, rows)
         return changed
+
+    def _forget(self, place: int) -> Touch:
+        """Take a loaded, unwritten row out of the workspace."""
+        one = self._loaded[place]
+        assert one is not None
+        name, rowid, row = one
+        self._loaded[place] = None
+        self.workspace.forget(name, rowid)
+        self._known[name].pop(rowid)
+        self._addresses.discard(row.address)
+        self._refreshed.add((name, rowid))
+        self._outdated.setdefault(row.address, row.version)
+        return name, rowid
+
+    def renew(self) -> None:
+        """Forget what was read and not written: it is read anew when it is
+        needed.
+
+        For a transaction that was told that its compare-and-set lost: what
+        it reads now must not be older than what it lost to. A row that it
+        has read before and then writes, without comparing it, must still be
+        as at the first time: see `changes`.
+        """
+        for place, one in enumerate(self._loaded):
+            if one is not None and one[:2] not in self._images:
+                self._forget(place)
+        for memo in (self._fetched, self._whole, self._absent,
+                     self.checked_keys):
+            memo.clear()
+
+    def compares(self, touches: Iterable[Touch]) -> None:
+        """Note rows that the caller writes because they are as it says."""
+        self._compared.update(touches)
 
     def _lock(self, plan: Plan, parameters: Parameters) -> None:
         for table, sql in plan.lock_queries:
@@ -662,7 +705,11 @@ class Transaction:
     # --- what to commit
 
     def changes(self) -> list[RowChange]:
-        """Return the rows to be written."""
+        """Return the rows to be written.
+
+        :raises Refused: others have changed one since it was first read
+            (first committer wins).
+        """
         drawn = self.workspace.functions.drawn
         found = []
         for touch, image in self._images.items():
@@ -671,6 +718,12 @@ class Transaction:
             if old is None and image is None:
                 continue
             table = self.schema.tables[name]
+            if old is not None and self._outdated.get(
+                    old.address, old.version) != old.version and (
+                        touch not in self._compared):
+                raise errors.Refused(
+                    f'a row of {table.name} was changed by others after '
+                    'this transaction had read it')
             new = image
             if image is not None and old is not None:
                 # also columns that only a newer catalog knows

@@ -68,7 +68,8 @@ class CompareAndSetTestCase(testtools.TestCase):
 
     def generation(self, connection):
         return connection.execute(
-            sa.select(self.providers.c.generation)).scalar_one()
+            sa.select(self.providers.c.generation).where(
+                self.providers.c.id == 1)).scalar_one()
 
     def test_a_row_that_moved_on_does_not_match(self):
         with self.engine.connect() as slow, slow.begin():
@@ -133,6 +134,79 @@ class CompareAndSetTestCase(testtools.TestCase):
         table = database.catalog.current().tables['providers']
         return [address.group_key(table, (1,))]
 
+    def count(self, connection):
+        return connection.execute(sa.select(sa.func.count()).select_from(
+            self.claims)).scalar_one()
+
+    def overtake(self):
+        """Claim, and bump the generation, in another transaction."""
+        with self.engine.begin() as fast:
+            fast.execute(self.claims.insert().values(provider=1))
+            self.assertEqual(1, self.bump(fast, self.generation(fast)))
+
+    def test_a_loser_reads_what_it_lost_to(self):
+        # placement tries again inside its transaction: with the usages of
+        # before it would overcommit
+        with self.engine.begin() as slow:
+            self.assertEqual((0, 0), (self.count(slow),
+                                      self.generation(slow)))
+            slow.execute(self.claims.insert().values(provider=1))
+            self.overtake()
+            self.assertEqual(0, self.bump(slow, 0))
+            # the other's, and the own one
+            self.assertEqual((2, 1), (self.count(slow),
+                                      self.generation(slow)))
+            self.assertEqual(1, self.bump(slow, 1))
+        with self.engine.begin() as connection:
+            self.assertEqual((2, 2), (self.count(connection),
+                                      self.generation(connection)))
+
+    def test_a_loser_overwrites_nothing(self):
+        with self.engine.begin() as connection:
+            connection.execute(self.providers.insert().values(
+                id=2, generation=0, name='before'))
+        slow = self.engine.connect()
+        self.addCleanup(slow.close)
+        transaction = slow.begin()
+        self.assertEqual(2, len(slow.execute(
+            sa.select(self.providers)).all()))
+        self.overtake()
+        with self.engine.begin() as other:
+            other.execute(self.providers.update().where(
+                self.providers.c.id == 2).values(name='theirs'))
+        self.assertEqual(0, self.bump(slow, 0))
+        # from what it has read before it lost
+        slow.execute(self.providers.update().where(
+            self.providers.c.id == 2).values(name='mine'))
+        self.assertRaisesRegex(
+            sa.exc.OperationalError, 'database is locked',
+            transaction.commit)
+        with self.engine.connect() as connection:
+            self.assertEqual('theirs', connection.execute(sa.select(
+                self.providers.c.name).where(
+                    self.providers.c.id == 2)).scalar_one())
+
+    def test_a_row_that_is_gone(self):
+        with self.engine.begin() as slow:
+            self.assertEqual(0, self.generation(slow))
+            with self.engine.begin() as fast:
+                fast.execute(self.providers.delete())
+            self.assertEqual(0, self.bump(slow, 0))
+            self.assertEqual([], slow.execute(
+                sa.select(self.providers)).all())
+
+    def test_a_savepoint_brings_no_old_row_back(self):
+        with self.engine.begin() as slow:
+            self.assertEqual((0, 0), (self.count(slow),
+                                      self.generation(slow)))
+            nested = slow.begin_nested()
+            self.overtake()
+            self.assertEqual(0, self.bump(slow, 0))
+            nested.rollback()
+            self.assertEqual([1], slow.execute(sa.select(
+                self.providers.c.generation)).scalars().all())
+            self.assertEqual(1, self.count(slow))
+
     def test_a_savepoint_keeps_the_newer_row(self):
         with self.engine.connect() as slow, slow.begin():
             self.assertEqual(0, self.generation(slow))
@@ -165,16 +239,13 @@ class CompareAndSetTestCase(testtools.TestCase):
         ended.pop('moved on', None)
         self.assertEqual({'ok': 20}, dict(ended))
         with self.engine.connect() as connection:
-            self.assertEqual(20, self.generation(connection))
-            self.assertEqual(20, connection.execute(
-                sa.select(sa.func.count()).select_from(
-                    self.claims)).scalar_one())
+            self.assertEqual((20, 20), (self.generation(connection),
+                                        self.count(connection)))
 
     def claim(self):
         with self.engine.connect() as connection:
             transaction = connection.begin()
-            connection.execute(sa.select(sa.func.count()).select_from(
-                self.claims)).scalar_one()
+            self.count(connection)
             seen = self.generation(connection)
             connection.execute(self.claims.insert().values(provider=1))
             won = self.bump(connection, seen)
