@@ -89,7 +89,8 @@ class Node:
                                 self.agent.slot)
         self.workers = workers.Workers(_STORE_THREADS, 'luc-bus-store')
         self.routing = routing.Routing(self.matchmaker, settings,
-                                       self.workers, check)
+                                       self.workers, check,
+                                       self._connected)
         self.fanouts = fanout.Fanouts(self)
         self.addresses: tuple[str, ...] = ()
         self.bound = False
@@ -209,6 +210,11 @@ class Node:
             LOG.warning('The listener on topic %s stays in the registry for '
                         'up to %g s: %s', subscriptions[0].topic,
                         self.settings.registration_ttl, e)
+
+    def _connected(self, instance: str) -> bool:
+        """Is there a living connection to it? May be called by any thread."""
+        peer = self.io.out_peers.get(bytes.fromhex(instance))
+        return peer is not None and peer.welcomed and peer.writable
 
     def rpc_listeners(self) -> list[Any]:
         """Those that serve calls and casts."""

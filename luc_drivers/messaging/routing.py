@@ -96,13 +96,17 @@ class Routing:
     """The cache of one node."""
 
     def __init__(self, matchmaker: base.Matchmaker, settings: Any,
-                 helpers: workers.Workers, check: Any = None) -> None:
+                 helpers: workers.Workers, check: Any = None,
+                 connected: Callable[[str], bool] = lambda instance: False
+                 ) -> None:
         """A cache.
 
         :param helpers: threads that ask the store.
         :param check: raises MatchmakerError for endpoints that can't be
             trusted.
+        :param connected: is there a living connection to an instance?
         """
+        self._connected = connected
         self.matchmaker = matchmaker
         self.settings = settings
         self._workers = helpers
@@ -274,8 +278,15 @@ class Routing:
                 self._failing = False
                 LOG.info('The matchmaker answers again')
             entry.known = True
-            entry.present = [c for c, _live in routes]
-            entry.live = [c for c, live in routes if live]
+            # A connection beats the registry: a row may have expired with
+            # its process alive, or the registry was wiped (rule D4).
+            named = {c.instance for c, _live in routes}
+            kept = [(c, True) for c in entry.live
+                    if c.instance not in named and
+                    (c.instance, c.listener) not in self._left and
+                    self._connected(c.instance)]
+            entry.present = [c for c, _live in routes + kept]
+            entry.live = [c for c, live in routes + kept if live]
         entry.fetched = time.monotonic()
         if len(self._entries) > _MAX_ENTRIES:
             self._forget_unused()
