@@ -146,6 +146,38 @@ class SessionTestCase(testtools.TestCase):
         self.assertRaises(errors.WriteConflict, self.rows, 'COMMIT')
         self.assertEqual([], self.rows('SELECT * FROM p'))
 
+    def read_and_write(self, one, value, suffix=''):
+        self.rows('BEGIN', (), one)
+        self.rows('SELECT n FROM p WHERE id = 1' + suffix, (), one)
+        self.rows('UPDATE p SET n = ? WHERE id = 1', (value,), one)
+
+    def test_both_may_write_the_same(self):
+        # keystone: two logins note the user's last active day
+        self.rows("INSERT INTO p VALUES (1, 'u', 5)")
+        one, two = self.open(), self.open()
+        self.read_and_write(one, 6)
+        self.read_and_write(two, 6)
+        self.rows('COMMIT', (), one)
+        self.rows('COMMIT', (), two)
+        self.assertEqual([(6,)], self.rows('SELECT n FROM p'))
+
+    def test_only_one_may_write_what_differs(self):
+        self.rows("INSERT INTO p VALUES (1, 'u', 5)")
+        for suffix, value in (('', 7), (' /*luc:lock*/', 6)):
+            one, two = self.open(), self.open()
+            self.read_and_write(two, value, suffix)
+            self.rows('UPDATE p SET n = 6 WHERE id = 1', (), one)
+            self.assertRaises(errors.WriteConflict, self.rows,
+                              'COMMIT', (), two)
+            self.rows('UPDATE p SET n = 5')
+
+    def test_a_row_that_was_seen_and_went_is_a_conflict(self):
+        self.rows("INSERT INTO p VALUES (1, 'u', 5)")
+        one = self.open()
+        self.read_and_write(one, 5)
+        self.rows('DELETE FROM p')
+        self.assertRaises(errors.WriteConflict, self.rows, 'COMMIT', (), one)
+
     def test_what_contradicts_shows_as_a_conflict(self):
         # the value moves from one row to another between two reads
         self.rows("INSERT INTO p VALUES (1, 'u', 5), (2, 'v', 5)")
