@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Makes the test environment and runs the suites with stestr.
 #
-#   ./run_tests.sh                 unit and functional tests, style
+#   ./run_tests.sh                 unit and functional tests, style,
+#                                  documentation
 #   ./run_tests.sh REGEX           only tests whose name matches
 #   ./run_tests.sh --unit          no Cassandra, no Java
 #
@@ -21,7 +22,7 @@ for arg in "$@"; do
     case $arg in
     --unit) unit_only=1 ;;
     --no-style) style=0 ;;
-    -h|--help) sed -n '2,10s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    -h|--help) sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 0 ;;
     -*) die "unknown option $arg (see --help)" ;;
     *) regex+=("$arg"); style=0 ;;
     esac
@@ -49,7 +50,7 @@ fi
 
 venv=${LUC_TEST_VENV:-.venv}
 stamp=$venv/.luc-requirements
-wanted=$(cat requirements.txt test-requirements.txt setup.cfg tools/style.txt \
+wanted=$(cat {,test-,doc/}requirements.txt setup.cfg tools/style.txt \
     | sha256sum)
 made=$(cat "$stamp" 2>/dev/null || true)
 if [ ! -x "$venv/bin/python" ] || [ "$made" != "$wanted" ]; then
@@ -57,6 +58,7 @@ if [ ! -x "$venv/bin/python" ] || [ "$made" != "$wanted" ]; then
     python3 -m venv "$venv" || die "python3 -m venv $venv failed"
     "$venv/bin/pip" install -q --disable-pip-version-check \
         -r requirements.txt -r test-requirements.txt -r tools/style.txt \
+        -r doc/requirements.txt \
         || die "pip install failed (is PyPI reachable?)"
     "$venv/bin/pip" install -q --disable-pip-version-check -e . \
         || die "pip install -e . failed"
@@ -69,6 +71,9 @@ failed=0
 if [ $style = 1 ]; then
     say "style and types (tools/pep8.sh)"
     tools/pep8.sh || { failed=1; say "style: FAILED"; }
+    say "documentation (tox -e docs)"
+    sphinx-build -W --keep-going -q -b html doc/source doc/build/html \
+        || { failed=1; say "documentation: FAILED"; }
 fi
 
 results=$venv/.luc-results.$$
