@@ -18,6 +18,7 @@ ROOT = HERE.parents[1]
 sys.path.insert(0, str(ROOT / 'tools'))
 
 import figures  # noqa: E402
+import functions  # noqa: E402
 import matrix  # noqa: E402
 
 extensions = [
@@ -41,6 +42,7 @@ autoprogram_cliff_ignored = ['--help']
 
 def _generate(app):
     figures.main(HERE / '_generated')
+    functions.main(HERE / '_generated')
     matrix.main(HERE / '_generated')
 
 

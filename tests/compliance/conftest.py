@@ -37,7 +37,8 @@ def pytest_runtest_logreport(report: Any) -> None:
     if report.skipped:
         reason = (report.longrepr[2] if isinstance(report.longrepr, tuple)
                   else str(report.longrepr))
-        _outcomes[name] = ('skipped', reason)
+        # SQLAlchemy puts the test's name before it
+        _outcomes[name] = ('skipped', reason.rpartition("' : ")[2])
     elif report.failed:
         _outcomes[name] = ('failed', str(report.longrepr)[-2000:])
     elif report.when == 'call':

@@ -14,8 +14,8 @@
 """What applies to SQLite and to us, for SQLAlchemy's suite.
 
 The suite's own defaults leave out much that SQLite can do: ``OPEN`` asks for
-it.  ``CLOSED`` are what SQLite itself lacks, ``REFUSED`` what we refuse; each
-has its reason.
+it.  ``CLOSED`` and ``ABSENT`` are what SQLite itself lacks, ``REFUSED`` what
+we refuse; each has its reason.
 """
 
 from typing import Any
@@ -62,6 +62,38 @@ CLOSED = {
         'SQLite keeps numbers as doubles',
 }
 
+ABSENT = {
+    'SQLite keeps no comments': """comment_reflection
+        comment_reflection_full_unicode constraint_comment_reflection
+        temp_table_comment_reflection""",
+    'SQLite has LIMIT and OFFSET, not FETCH': """fetch_expression fetch_first
+        fetch_no_order_by fetch_offset_with_options fetch_percent
+        fetch_ties""",
+    'SQLite has no schemas but attached databases': """
+        cross_schema_fk_reflection default_schema_name_switch
+        implicit_default_schema schema_create_delete""",
+    'SQLite has no such statement': """create_or_replace_view delete_from
+        materialized_views materialized_views_reflect_pk supports_distinct_on
+        table_value_constructor two_phase_transactions""",
+    'SQLite has no such type': """array_type datetime_interval
+        datetime_timezone datetime_timezone_historic time_timezone""",
+    'SQLite has no such column': """computed_columns_default_persisted
+        identity_columns identity_columns_standard""",
+    "SQLite's dialect does not reflect it": """column_collation_reflection
+        foreign_keys_reflect_as_index index_reflects_included_columns
+        reflect_indexes_with_ascdesc_as_expression
+        reflect_indexes_with_expressions reflect_tables_no_columns
+        repeated_column_foreign_keys repeated_remote_col_foreign_keys
+        unique_constraints_reflect_as_index
+        unique_index_reflect_as_unique_constraints""",
+    'SQLite has no such function': 'regexp_replace',
+    'SQLite compares dates as text': 'window_range_non_numeric',
+    'SQLite keeps numbers as doubles':
+        'precision_numerics_retains_significant_digits',
+    'another kind of driver': """async_dialect emulated_lastrowid
+        emulated_lastrowid_even_with_sequences json_deserializer_binary""",
+}
+
 REFUSED = {
     'schemas': 'ATTACH is refused: a second database would have a catalog '
                'and transactions of its own',
@@ -82,3 +114,6 @@ for _name in OPEN:
     setattr(Requirements, _name, _state(True))
 for _name, _reason in {**CLOSED, **REFUSED}.items():
     setattr(Requirements, _name, _state(False, _reason))
+for _reason, _names in ABSENT.items():
+    for _name in _names.split():
+        setattr(Requirements, _name, _state(False, _reason))
