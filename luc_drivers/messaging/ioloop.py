@@ -151,7 +151,9 @@ class IoLoop(peers.PeerTable):
         finally:
             self._leader = None
             self._leading.release()
-            if self._commands or self._due < self._rests_until:
+            # What epoll reported to this thread is not told to another.
+            if (self._commands or self._reported or self._ready or
+                    self.dirty or self._due < self._rests_until):
                 self._rouse()
         return slot.get(0)
 
@@ -431,6 +433,8 @@ class IoLoop(peers.PeerTable):
 
     def _flush_in(self, peer: incoming.InPeer, now: float) -> None:
         router = self._router
+        # After a send its ZMQ_FD tells of nothing before EVENTS are read.
+        self._ready[router] = None
         while peer.has_work():
             if peer.rid is None:
                 peer.records.clear()
@@ -448,7 +452,6 @@ class IoLoop(peers.PeerTable):
                 continue
             # A part that follows the first is never refused.
             router.send(self._frame(peer, 0, peer.take(now)), _DONTWAIT)
-        self._ready[router] = None
 
     def _receive(self) -> None:
         ready = list(self._ready)
