@@ -180,8 +180,29 @@ def call() -> Figure:
     return figure
 
 
+def fanout() -> Figure:
+    """One fanout: direct in the own site, by a relay elsewhere."""
+    figure = Figure(780, 300)
+    figure.box(10, 10, 300, 280, 'site 1', SITE, top=True)
+    figure.box(420, 10, 350, 280, 'site 2', SITE, top=True)
+    figure.box(30, 50, 110, 44, 'sender', OURS)
+    for number in range(3):
+        figure.box(190, 50 + number * 75, 100, 36, f'listener {number + 1}')
+        figure.arrow(140, 72, 190, 68 + number * 75)
+        figure.box(650, 50 + number * 75, 100, 36, f'listener {number + 5}')
+        figure.arrow(560, 150, 650, 68 + number * 75)
+    figure.box(440, 132, 120, 36, 'listener 4: relay', OURS)
+    figure.arrow(85, 94, 85, 262)
+    figure.arrow(85, 262, 500, 262, 'one copy over the link')
+    figure.arrow(500, 262, 500, 168)
+    figure.arrow(440, 140, 140, 84, 'done', dashed=True, both=False)
+    figure.text(600, 282, 'found in site 2\'s own registry',
+                style='font-size="12" fill="#333"')
+    return figure
+
+
 FIGURES = {'overview': overview, 'brokers': brokers, 'database': database,
-           'call': call}
+           'call': call, 'fanout': fanout}
 
 
 def main(folder: str) -> None:
