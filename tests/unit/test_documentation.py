@@ -192,7 +192,8 @@ class CommandsTest(base.BaseTestCase):
         tox = configparser.ConfigParser(interpolation=None)
         tox.read(ROOT / 'tox.ini')
         self.assertEqual('-e', words[1])
-        self.assertIn(f'testenv:{words[2]}', tox.sections())
+        if words[2] != 'py3':
+            self.assertIn(f'testenv:{words[2]}', tox.sections())
         if words[2] == 'peers' and len(words) > 4 and words[4] != 'NAME':
             self.assertIn(words[4], suites.SUITES)
 
