@@ -48,6 +48,7 @@ class Sequences:
         self._first = 256 if private else 1
         self._lock = native.lock()
         self._blocks: dict[int, _Block] = {}
+        self._floors: dict[int, int] = {}
 
     def next(self, number: int) -> int:
         """Return the next number of a table's sequence.
@@ -65,9 +66,9 @@ class Sequences:
             first = self._store.claim(str(number), size)
             with self._lock:
                 # of two threads that claim at once one block is lost
-                self._blocks[number] = _Block(
-                    first + 1, first + size, size, time.monotonic())
-            return first
+                block = self._blocks[number] = _Block(
+                    max(first, self._floors.get(number, 0) + 1),
+                    first + size, size, time.monotonic())
 
     def _size(self, block: _Block) -> int:
         if not block.size:
@@ -81,6 +82,8 @@ class Sequences:
         numbers drawn from now on are greater.
         """
         with self._lock:
+            # a block that another thread is just claiming may begin below
+            self._floors[number] = max(self._floors.get(number, 0), value)
             block = self._blocks.get(number)
             if block is not None and value < block.end:
                 block.next = max(block.next, value + 1)
