@@ -17,6 +17,7 @@ from tests.consistency.workloads import bank
 from tests.consistency.workloads import base
 from tests.consistency.workloads import counters
 from tests.consistency.workloads import families
+from tests.consistency.workloads import indexes
 from tests.consistency.workloads import inserts
 from tests.consistency.workloads import moves
 from tests.consistency.workloads import numbers
@@ -26,4 +27,4 @@ WORKLOADS: dict[str, type[base.Workload]] = {
     one.name: one for one in (
         bank.Bank, transactions.Appends, transactions.Registers,
         inserts.Inserts, counters.Counters, moves.Moves, numbers.Numbers,
-        families.Families, archive.Archive)}
+        families.Families, archive.Archive, indexes.Indexes)}

@@ -25,6 +25,7 @@ from tests.consistency.workloads import archive
 from tests.consistency.workloads import bank
 from tests.consistency.workloads import counters
 from tests.consistency.workloads import families
+from tests.consistency.workloads import indexes
 from tests.consistency.workloads import inserts
 from tests.consistency.workloads import moves
 from tests.consistency.workloads import numbers
@@ -130,6 +131,21 @@ class CheckerTest(unittest.TestCase):
                   {**final, 'children': []})
         self.bad('failed, but there', one, [done(
             'children', {'id': 'c', 'parent': 'p1'}, outcome=FAIL)], final)
+
+    def test_indexes(self):
+        one = indexes.Indexes()
+        insert = done('insert', {'id': 'a', 'color': 'red'})
+        final = {'all': {'a': 'red'},
+                 'by color': {'red': ['a'], 'green': [], 'blue': []}}
+        look = done('look', {'id': 'x', 'color': 'red'}, ['a'], start=2.0)
+        self.good(one, [insert, look], final)
+        self.bad('the index says', one, [insert], {
+            **final, 'by color': {'red': [], 'green': [], 'blue': []}})
+        self.bad('missed', one, [insert, done(
+            'look', {'id': 'x', 'color': 'red'}, [], start=2.0)], final)
+        self.bad('lost', one, [insert], {'all': {}, 'by color': {}})
+        self.bad('failed, but there', one, [done(
+            'insert', {'id': 'a', 'color': 'red'}, outcome=FAIL)], final)
 
     def test_archive(self):
         one = archive.Archive()
