@@ -63,9 +63,19 @@ def admin_settings() -> cql.CqlSettings:
     found = cql.host_settings()
     if not found.username:
         return found
-    return dataclasses.replace(
-        found, username=os.environ['LUC_ADMIN_USER'],
-        password=os.environ['LUC_ADMIN_PASSWORD'])
+    return dataclasses.replace(found, username=told('LUC_ADMIN_USER'),
+                               password=told('LUC_ADMIN_PASSWORD'))
+
+
+def told(variable: str) -> str:
+    """Return an environment variable.
+
+    :raises Failed: it is not set, or empty.
+    """
+    value = os.environ.get(variable)
+    if not value:
+        raise Failed(f'the environment variable {variable} is not set')
+    return value
 
 
 def admin_session() -> cql.Session:
@@ -220,10 +230,9 @@ def make_bus() -> None:
     if not access.username:
         admin.create(settings)
         return
-    roles = [admin.Role(CONTROL_ROLE, os.environ['LUC_CONTROL_PASSWORD'],
-                        'control'),
-             admin.Role(AGENT_ROLE, os.environ['LUC_AGENT_PASSWORD'],
-                        'agent')]
+    roles = [
+        admin.Role(CONTROL_ROLE, told('LUC_CONTROL_PASSWORD'), 'control'),
+        admin.Role(AGENT_ROLE, told('LUC_AGENT_PASSWORD'), 'agent')]
     admin.create(settings, roles, access.username, access.password)
     for role in roles:
         make_role(cql.session(access), role.name, role.password)
@@ -244,7 +253,7 @@ def make_database(database: str, role: str | None, recreate: bool) -> None:
                             None, timeout=60.0)
     cassandra_schema.create(session, settings, keyspaces)
     if role:
-        make_role(session, role, os.environ['LUC_ROLE_PASSWORD'])
+        make_role(session, role, told('LUC_ROLE_PASSWORD'))
         for keyspace in keyspaces:
             for right in ('SELECT', 'MODIFY'):
                 session.execute(
