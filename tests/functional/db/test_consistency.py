@@ -49,7 +49,8 @@ class ConsistencyTest(unittest.TestCase):
         self.assertEqual(list(scenarios), [r['scenario'] for r in results])
         for result in results:
             # it is only worth something if things did happen
-            self.assertGreater(result['operations'], 20, done.stdout)
+            # (few on a machine that is busy with others)
+            self.assertGreater(result['operations'], 5, done.stdout)
         killed = sum(sum(r['killed_at'].values()) for r in results)
         self.assertGreater(killed, 0, done.stdout)
         worked = {name for r in results
