@@ -36,7 +36,7 @@ class Indexes(base.Workload):
 
     def draw(self, rng, client):
         name = rng.choices(['insert', 'paint', 'look', 'create', 'drop'],
-                           [6, 3, 6, 1, 1])[0]
+                           [30, 15, 30, 1, 1])[0]
         return name, {'id': f'{client}-{rng.getrandbits(60):x}',
                       'color': rng.choice(COLORS)}
 
