@@ -126,7 +126,8 @@ def login_refused(exc: BaseException) -> bool:
     quorum: that passes.
     """
     from cassandra import AuthenticationFailed
-    if not isinstance(exc, AuthenticationFailed) and exc.__cause__ is not None:
+    if not isinstance(exc, AuthenticationFailed) and getattr(
+            exc, '__cause__', None) is not None:
         exc = exc.__cause__
     return (isinstance(exc, AuthenticationFailed)
             and 'Unable to perform authentication' not in str(exc))

@@ -29,9 +29,11 @@ from luc_drivers import native
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import address
 from luc_drivers.db.catalog import catalog
+from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.profiles import registry
 from luc_drivers.db.store import base
 from luc_drivers.db.store import settings as store_settings
+from luc_drivers.db.transaction import ahead
 from luc_drivers.db.transaction import background
 from luc_drivers.db.transaction import bounds
 from luc_drivers.db.transaction import clock
@@ -97,6 +99,8 @@ class Database:
             self.store, self.clock, self.reader.resolver, self.background,
             self.limits)
         self._rowids = itertools.count()
+        self._together: tuple[Schema | None, dict[int, frozenset[int]]] = (
+            None, {})
         self._prepared = False
         self._lock = threading.Lock()
         self._catalog = catalog.Catalog(
@@ -121,6 +125,16 @@ class Database:
                 self.store, self.clock, self.reader.resolver, self.limits)
             self.background.repeat(
                 lambda: cleaner.sweep(localities), self.limits.sweep)
+
+    def ahead(self, schema: Schema) -> ahead.Ahead | None:
+        """Return what a new transaction reads ahead; None: nothing."""
+        if not self.store.reads_ahead:
+            return None
+        known, tables = self._together
+        if known is not schema:
+            tables = ahead.together(schema, self._catalog.profile.together)
+            self._together = schema, tables
+        return ahead.Ahead(tables) if tables else None
 
     def attempts(self) -> replay.Attempts:
         """Return a new bound for replays."""

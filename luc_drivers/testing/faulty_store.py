@@ -177,6 +177,16 @@ class FaultyStore(base.Store):
         self._pause()
         return rows
 
+    def read_both(self, reads: Sequence[base.GroupRead],
+                  index_reads: Sequence[base.IndexRead]) -> tuple[
+                      list[list[base.Row]],
+                      list[list[tuple[bytes, bytes]]]]:
+        self._before(len(reads) + len(index_reads))
+        self._fail('read_error', self.faults.read_error)
+        found = self.inner.read_both(reads, index_reads)
+        self._pause()
+        return found
+
     # --- index entries
 
     def read_index(self, reads: Sequence[base.IndexRead]) -> list[

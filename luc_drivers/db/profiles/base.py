@@ -86,6 +86,9 @@ class Profile:
     :ivar locality: of tables that say nothing else.
     :ivar leave_out: columns with few values: an index that starts with one
         is stored without it, an index on it alone not at all.
+    :ivar together: sets of tables of one group that a service loads
+        together, by statements that follow one another: where rounds are
+        dear, the first reads for all. Not kept in the catalog.
     :ivar named_constraints: reflection gives unnamed keys and foreign keys
         names (stock SQLite's gives None): for services whose migrations
         drop constraints by what reflection says, as on MySQL.
@@ -95,6 +98,7 @@ class Profile:
     rules: Mapping[str, Rule] = dataclasses.field(default_factory=dict)
     locality: str = 'site'
     leave_out: frozenset[str] = frozenset(('deleted',))
+    together: tuple[tuple[str, ...], ...] = ()
     named_constraints: bool = False
 
     def rule(self, table: str) -> Rule:

@@ -44,4 +44,5 @@ PROFILE = Profile('glance', {
     'metadef_namespace_resource_types': _DEFINES,
     'metadef_resource_types': reference(),
     'node_reference': reference(),
-})
+}, together=(('images', 'image_properties', 'image_tags', 'image_members',
+              'image_locations'),))

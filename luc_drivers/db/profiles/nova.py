@@ -80,4 +80,7 @@ PROFILE = Profile('nova', {
     'volume_id_mappings': Rule(indexes=(('uuid',),)),
     'volume_usage_cache': Rule(indexes=(('volume_id',),)),
     'task_log': Rule(without=(('period_ending',), ('period_beginning',))),
-})
+}, together=((
+    'instances', 'instance_extra', 'instance_info_caches',
+    'instance_metadata', 'instance_system_metadata', 'instance_faults',
+    'security_group_instance_association', 'tags'),))

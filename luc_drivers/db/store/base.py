@@ -240,6 +240,8 @@ class Store(abc.ABC):
 
     #: may native threads call it where eventlet patched the program?
     native_background = True
+    #: does a round cost more than reading what may not be needed?
+    reads_ahead = False
 
     def __init__(self, database: str, settings: 'StoreSettings') -> None:
         self.database = database
@@ -276,6 +278,17 @@ class Store(abc.ABC):
         :param serial: linearizable read: also finishes or refuses CASes in
             progress. For decisions; plain reads are for SQL rows.
         """
+
+    def read_both(self, reads: Sequence[GroupRead],
+                  index_reads: Sequence[IndexRead]) -> tuple[
+                      list[list[Row]], list[list[tuple[bytes, bytes]]]]:
+        """Read groups and index slices that don't depend on one another.
+
+        :returns: what `read` and `read_index` do; in one round if the store
+            can.
+        """
+        return (self.read(reads) if reads else [],
+                self.read_index(index_reads) if index_reads else [])
 
     @abc.abstractmethod
     def write(self, batches: Sequence[Batch]) -> list[Outcome]:

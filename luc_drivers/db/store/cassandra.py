@@ -24,7 +24,6 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
-import itertools
 import time
 from typing import Any
 import uuid
@@ -37,79 +36,11 @@ from luc_drivers.db.store import cassandra_schema as schema
 from luc_drivers.db.store import codec
 from luc_drivers.db.store.base import Expect
 from luc_drivers.db.store.base import Outcome
+from luc_drivers.db.store.cassandra_texts import Statements
 
 #: partitions that one request reads at most: more would burden one
 #: coordinator, fewer cost the client more (0.2 ms of CPU a request)
 GROUPED = 24
-
-_COLUMNS = 'tbl, pk, ver, doc, hist, moved, lock_tx, lock'
-_SET = {'state': 'ver = ?, doc = ?, hist = ?, moved = ?',
-        'prepare': 'lock_tx = ?, lock = ?',
-        'unlock': 'lock_tx = null, lock = null'}
-_IF = {Expect.ABSENT: 'ver = null AND lock_tx = null',
-       Expect.VERSION: 'ver = ? AND lock_tx = null',
-       Expect.LOCKED: 'lock_tx = ?'}
-
-
-class _Statements:
-    """The CQL texts of one keyspace."""
-
-    def __init__(self, keyspace: str) -> None:
-        rows, idx = f'{keyspace}.rows', f'{keyspace}.idx'
-        one = f'SELECT {_COLUMNS} FROM {rows} WHERE db = ? AND grp = ? AND '
-        many = (f'SELECT grp, {_COLUMNS} FROM {rows} '
-                'WHERE db = ? AND grp IN ? AND ')
-        below = f'tbl < {base.MARKER_TABLE}'
-        #: by (several groups, tables are named, primary keys are named)
-        self.read = {
-            (several, named, pks): start + (
-                'tbl IN ? AND pk IN ?' if pks else
-                'tbl IN ?' if named else below)
-            for several, start in ((False, one), (True, many))
-            for named, pks in ((False, False), (True, False), (True, True))}
-        here = 'WHERE db = ? AND grp = ? AND tbl = ? AND pk = ?'
-        self.write = {}
-        for expect, kind in itertools.product(Expect, _SET):
-            change = _SET[kind]
-            if expect is Expect.LOCKED and kind == 'state':
-                change += ', ' + _SET['unlock']
-            self.write[expect, kind] = (
-                f'UPDATE {rows} USING TTL ? SET {change} {here} '
-                f'IF {_IF[expect]}')
-        for expect in Expect:
-            self.write[expect, 'erase'] = (
-                f'DELETE FROM {rows} {here} IF {_IF[expect]}')
-        slices = (f'SELECT first, rest, ref FROM {idx} WHERE db = ? '
-                  'AND tbl = ? AND idx = ? AND first IN ? AND bucket IN ?')
-        self.read_index = {
-            (False, False): slices,
-            (True, False): slices + ' AND rest >= ?',
-            (False, True): slices + ' AND rest < ?',
-            (True, True): slices + ' AND rest >= ? AND rest < ?'}
-        self.put_index = (
-            f'INSERT INTO {idx} (db, tbl, idx, first, bucket, rest, ref) '
-            'VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?')
-        self.remove_index = (
-            f'DELETE FROM {idx} USING TIMESTAMP ? WHERE db = ? AND tbl = ? '
-            'AND idx = ? AND first = ? AND bucket = ? AND rest = ? '
-            'AND ref = ?')
-        self.catalog_read = (
-            f'SELECT version, entry FROM {keyspace}.catalog '
-            'WHERE db = ? AND version > ?')
-        self.catalog_append = (
-            f'INSERT INTO {keyspace}.catalog (db, version, entry) '
-            'VALUES (?, ?, ?) IF NOT EXISTS')
-        self.lease = (f'INSERT INTO {keyspace}.leases (db, holder) '
-                      'VALUES (?, ?) USING TTL ?')
-        self.release = (f'DELETE FROM {keyspace}.leases '
-                        'WHERE db = ? AND holder = ?')
-        self.leases = f'SELECT holder FROM {keyspace}.leases WHERE db = ?'
-        self.sequence = (f'SELECT next FROM {keyspace}.sequences '
-                         'WHERE db = ? AND name = ?')
-        step = (f'UPDATE {keyspace}.sequences SET next = ? '
-                'WHERE db = ? AND name = ? IF next = ')
-        self.first_step = step + 'null'
-        self.step = step + '?'
 
 
 class CassandraStore(base.Store):
@@ -122,11 +53,13 @@ class CassandraStore(base.Store):
     def __init__(self, database: str, settings: base.StoreSettings) -> None:
         super().__init__(database, settings)
         self._cql_settings = cql.from_options(settings)
-        self._statements: dict[str, _Statements] = {}
+        self._statements: dict[str, Statements] = {}
         self._localities = {schema.GLOBAL}
         #: lower bounds of the next number of sequences
         self._next: dict[str, int] = {}
         self._name = self._new_name()
+
+    reads_ahead = True
 
     @property
     def native_background(self) -> bool:  # type: ignore[override]
@@ -153,10 +86,10 @@ class CassandraStore(base.Store):
             return f'{self._name}.{locality}'
         return self._name
 
-    def _texts(self, locality: str) -> _Statements:
+    def _texts(self, locality: str) -> Statements:
         found = self._statements.get(locality)
         if found is None:
-            found = _Statements(self.keyspace(locality))
+            found = Statements(self.keyspace(locality))
             self._statements[locality] = found
         return found
 
@@ -300,8 +233,33 @@ class CassandraStore(base.Store):
 
     def read(self, reads: Sequence[base.GroupRead],
              serial: bool = False) -> list[list[base.Row]]:
-        if not reads:
-            return []
+        requests, targets = self._row_requests(reads, serial)
+        results: list[list[base.Row]] = [[] for __ in reads]
+        if requests:
+            for chunk, rows in zip(targets, self._all(requests)):
+                _deal(chunk, reads, rows, results)
+        return results
+
+    def read_both(self, reads: Sequence[base.GroupRead],
+                  index_reads: Sequence[base.IndexRead]) -> tuple[
+                      list[list[base.Row]],
+                      list[list[tuple[bytes, bytes]]]]:
+        requests, targets = self._row_requests(reads, False)
+        more, index_targets = self._index_requests(index_reads)
+        results: list[list[base.Row]] = [[] for __ in reads]
+        found: list[list[tuple[bytes, bytes]]] = [[] for __ in index_reads]
+        if requests or more:
+            answers = self._all(requests + more)
+            for chunk, rows in zip(targets, answers):
+                _deal(chunk, reads, rows, results)
+            for chunk, rows in zip(index_targets, answers[len(requests):]):
+                _deal_index(chunk, index_reads, rows, found)
+        return results, found
+
+    def _row_requests(self, reads: Sequence[base.GroupRead], serial: bool
+                      ) -> tuple[list[tuple[str, cql.Request]],
+                                 list[list[int]]]:
+        """Return requests, and for each the numbers of its reads."""
         shapes: dict[Any, list[int]] = {}
         for number, read in enumerate(reads):
             if read.pks is not None and len(read.tables) != 1:
@@ -319,10 +277,7 @@ class CassandraStore(base.Store):
                     locality, tables, all_pks, [reads[n] for n in chunk],
                     serial)))
                 targets.append(chunk)
-        results: list[list[base.Row]] = [[] for __ in reads]
-        for chunk, rows in zip(targets, self._all(requests)):
-            _deal(chunk, reads, rows, results)
-        return results
+        return requests, targets
 
     def _read_request(self, locality: str, tables: tuple[int, ...],
                       all_pks: bool, reads: list[base.GroupRead],
@@ -392,6 +347,16 @@ class CassandraStore(base.Store):
 
     def read_index(self, reads: Sequence[base.IndexRead]) -> list[
             list[tuple[bytes, bytes]]]:
+        requests, targets = self._index_requests(reads)
+        results: list[list[tuple[bytes, bytes]]] = [[] for __ in reads]
+        if requests:
+            for chunk, rows in zip(targets, self._all(requests)):
+                _deal_index(chunk, reads, rows, results)
+        return results
+
+    def _index_requests(self, reads: Sequence[base.IndexRead]) -> tuple[
+            list[tuple[str, cql.Request]], list[list[int]]]:
+        """Return requests, and for each the numbers of its reads."""
         shapes: dict[Any, list[int]] = {}
         for number, read in enumerate(reads):
             shapes.setdefault(
@@ -411,18 +376,7 @@ class CassandraStore(base.Store):
                            list(range(buckets)), *bounds],
                     consistency=schema.level(locality), idempotent=True)))
                 targets.append(chunk)
-        results: list[list[tuple[bytes, bytes]]] = [[] for __ in reads]
-        if not requests:
-            return results
-        for chunk, rows in zip(targets, self._all(requests)):
-            by_first: dict[bytes, list[tuple[bytes, bytes]]] = {}
-            for first, rest, ref in rows:
-                by_first.setdefault(first, []).append((rest, ref))
-            for number in chunk:
-                pairs = by_first.get(reads[number].first, [])
-                # buckets come one after the other
-                results[number] = sorted(pairs)
-        return results
+        return requests, targets
 
     def put_index(self, entries: Iterable[base.IndexEntry],
                   timestamp: int) -> None:
@@ -567,6 +521,18 @@ def _deal(chunk: Sequence[int], reads: Sequence[base.GroupRead],
             wanted = set(read.pks)
             found = [r for r in found if r.key.pk in wanted]
         results[number] = found
+
+
+def _deal_index(chunk: Sequence[int], reads: Sequence[base.IndexRead],
+                rows: list[tuple],
+                results: list[list[tuple[bytes, bytes]]]) -> None:
+    """Give each read of a request its (rest, ref) pairs."""
+    by_first: dict[bytes, list[tuple[bytes, bytes]]] = {}
+    for first, rest, ref in rows:
+        by_first.setdefault(first, []).append((rest, ref))
+    for number in chunk:
+        # buckets come one after the other
+        results[number] = sorted(by_first.get(reads[number].first, ()))
 
 
 def _row(tbl: int, pk: bytes, ver: bytes | None, doc: bytes | None,

@@ -261,20 +261,34 @@ class EmbeddedStore(base.Store):
     def read(self, reads: Sequence[base.GroupRead],
              serial: bool = False) -> list[list[base.Row]]:
         del serial  # SQLite's reads are
+        if not reads:
+            return []
+        return self._run(lambda sqlite: self._read(sqlite, reads),
+                         len(reads))
 
-        def work(sqlite: apsw.Connection) -> list[list[base.Row]]:
-            if self.settings.fresh or len(reads) == 1 and (
-                    len(reads[0].tables if reads[0].pks is None
-                        else reads[0].pks) < 2):
-                return embedded_rows.read(sqlite, reads)
-            # one snapshot, and its price paid once
-            sqlite.execute('BEGIN')
-            try:
-                return embedded_rows.read(sqlite, reads)
-            finally:
-                if sqlite.in_transaction:
-                    sqlite.execute('COMMIT')
-        return self._run(work, len(reads)) if reads else []
+    def _read(self, sqlite: apsw.Connection,
+              reads: Sequence[base.GroupRead]) -> list[list[base.Row]]:
+        if self.settings.fresh or len(reads) == 1 and (
+                len(reads[0].tables if reads[0].pks is None
+                    else reads[0].pks) < 2):
+            return embedded_rows.read(sqlite, reads)
+        # one snapshot, and its price paid once
+        sqlite.execute('BEGIN')
+        try:
+            return embedded_rows.read(sqlite, reads)
+        finally:
+            if sqlite.in_transaction:
+                sqlite.execute('COMMIT')
+
+    def read_both(self, reads: Sequence[base.GroupRead],
+                  index_reads: Sequence[base.IndexRead]) -> tuple[
+                      list[list[base.Row]],
+                      list[list[tuple[bytes, bytes]]]]:
+        def work(sqlite: apsw.Connection) -> Any:
+            return (self._read(sqlite, reads) if reads else [],
+                    [_read_index(sqlite, r) for r in index_reads])
+        return self._run(
+            work, len(reads) + sum(r.buckets for r in index_reads))
 
     def write(self, batches: Sequence[base.Batch]) -> list[base.Outcome]:
         for batch in batches:
@@ -317,23 +331,11 @@ class EmbeddedStore(base.Store):
 
     def read_index(self, reads: Sequence[base.IndexRead]) -> list[
             list[tuple[bytes, bytes]]]:
-        def one(sqlite: apsw.Connection,
-                read: base.IndexRead) -> list[tuple[bytes, bytes]]:
-            values: list[Any] = [read.locality, read.table, read.index,
-                                 read.first, read.buckets]
-            if read.lower is not None:
-                values.append(read.lower)
-            if read.upper is not None:
-                values.append(read.upper)
-            found: Any = sqlite.execute(
-                _READ_INDEX_BY[read.lower is not None,
-                               read.upper is not None], values).fetchall()
-            return found
-
         if not reads:
             return []
-        return self._run(lambda sqlite: [one(sqlite, r) for r in reads],
-                         sum(r.buckets for r in reads))
+        return self._run(
+            lambda sqlite: [_read_index(sqlite, r) for r in reads],
+            sum(r.buckets for r in reads))
 
     def put_index(self, entries: Iterable[base.IndexEntry],
                   timestamp: int) -> None:
@@ -448,3 +450,17 @@ class EmbeddedStore(base.Store):
         size: int = self._run(lambda sqlite: sqlite.pragma('page_count')
                               * sqlite.pragma('page_size'))
         return [base.Size(self.file, size)]
+
+
+def _read_index(sqlite: apsw.Connection,
+                read: base.IndexRead) -> list[tuple[bytes, bytes]]:
+    values: list[Any] = [read.locality, read.table, read.index,
+                         read.first, read.buckets]
+    if read.lower is not None:
+        values.append(read.lower)
+    if read.upper is not None:
+        values.append(read.upper)
+    found: Any = sqlite.execute(
+        _READ_INDEX_BY[read.lower is not None,
+                       read.upper is not None], values).fetchall()
+    return found

@@ -46,6 +46,7 @@ from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
 from luc_drivers.db.transaction import writes
+from luc_drivers.db.transaction.ahead import Ahead
 from luc_drivers.db.transaction.bounds import Bounds
 from luc_drivers.db.transaction.clock import Clock
 from luc_drivers.db.transaction.hooks import step
@@ -107,6 +108,103 @@ def _index_range(access: BoundAccess, rest: bytes, whole: bool
     return keys.prefix_range(rest)
 
 
+@dataclasses.dataclass(slots=True)
+class _Got:
+    """What a wave has read so far.
+
+    :ivar slices: rows of tables in groups that were read whole, and
+    :ivar whole: which those are.
+    :ivar tried: single rows that were read.
+    """
+
+    rows: dict[Place, Row] = dataclasses.field(default_factory=dict)
+    slices: dict[tuple[Group, int], list[Row]] = dataclasses.field(
+        default_factory=dict)
+    whole: set[tuple[Group, int]] = dataclasses.field(default_factory=set)
+    tried: set[Place] = dataclasses.field(default_factory=set)
+
+    def add(self, reads: Sequence[GroupRead],
+            answers: Sequence[Sequence[Row]], ahead: Ahead | None) -> None:
+        """Take what reads gave."""
+        for read, rows in zip(reads, answers):
+            group = read.group
+            if read.pks is not None:
+                table, = read.tables
+                self.tried.update(
+                    (group, RowKey(table, pk)) for pk in read.pks)
+                for row in rows:
+                    self.rows[group, row.key] = row
+                continue
+            by_table: dict[int, list[Row]] = {n: [] for n in read.tables}
+            for row in rows:
+                by_table[row.key.table].append(row)
+            for number, some in by_table.items():
+                self.put(group, number, some)
+                if ahead is not None:
+                    ahead.keep(group, number, some)
+
+    def put(self, group: Group, number: int, rows: list[Row]) -> None:
+        """Take a whole slice."""
+        self.whole.add((group, number))
+        self.slices[group, number] = rows
+        for row in rows:
+            self.rows[group, row.key] = row
+
+
+def _reads(wants: Sequence[_Wants], got: _Got, ahead: Ahead | None
+           ) -> list[GroupRead]:
+    """Return the reads of what is wanted, its place known, and not got.
+
+    What an index points to is never taken from what was read before: the row
+    may have come there since, from a place where it was not found (rule 13).
+    """
+    tables: dict[Group, set[int]] = {}
+    single: dict[Place, None] = {}
+    for want in wants:
+        number = want.table.number
+        for group in want.slices:
+            if (group, number) in got.whole:
+                continue
+            if ahead is not None and (group, number) in ahead.slices:
+                got.put(group, number, ahead.slices[group, number])
+            else:
+                tables.setdefault(group, set()).add(number)
+        for place in want.places:
+            slot = (place[0], number)
+            if ahead is not None and slot in ahead.slices:
+                got.put(*slot, ahead.slices[slot])
+    for want in wants:
+        number = want.table.number
+        for place in want.places:
+            group = place[0]
+            if (place not in got.tried and (group, number) not in got.whole
+                    and number not in tables.get(group, ())):
+                single[place] = None
+        for place in want.entries:
+            # whatever was read before or with the index slices is too old
+            if number not in tables.get(place[0], ()):
+                single[place] = None
+    if ahead is not None and (tables or single):
+        ahead.widen(tables, single)
+    return [GroupRead(group, tuple(sorted(numbers)))
+            for group, numbers in tables.items()] + place_reads(single)
+
+
+def _note(want: _Wants, read: IndexRead,
+          answer: Iterable[tuple[bytes, bytes]]) -> None:
+    """Note the places that an index slice points to."""
+    locality, number = read.locality, want.table.number
+    entries = want.entries
+    for rest, ref in answer:
+        group, pk = address.decode_ref(ref)
+        place = (Group(locality, group), RowKey(number, pk))
+        found = entries.get(place)
+        if found is None:
+            entries[place] = [(read, rest, ref)]
+        else:
+            found.append((read, rest, ref))
+
+
 class Reader:
     """Fetches committed rows.  Thread-safe.
 
@@ -124,18 +222,21 @@ class Reader:
         self.cleaner = Cleaner(store, clock, self.bounds, background.submit)
 
     def rows(self, schema: Schema, accesses: Sequence[BoundAccess],
-             localities: Sequence[str] = ()) -> list[list[StoredRow]]:
+             localities: Sequence[str] = (), ahead: Ahead | None = None
+             ) -> list[list[StoredRow]]:
         """Fetch one wave of accesses.
 
         :param localities: where to look for rows of tables that are kept
             per site; those of global tables are in one place. Default: this
             site.
+        :param ahead: what the transaction has read ahead; more is added.
         :returns: for each access its rows, in order of creation, then of
             their key (rule 27). There may be rows that don't match.
         :raises StoreUnavailable: from the store.
         :raises OperationalError: a bound was exceeded.
         """
-        wants, found, slices = self._settled(accesses, localities)
+        wants, got = self._settled(accesses, localities, ahead)
+        found, slices = got.rows, got.slices
         answers = []
         for want in wants:
             rows: dict[Place, Row] = {}
@@ -154,9 +255,8 @@ class Reader:
         return answers
 
     def _settled(self, accesses: Sequence[BoundAccess],
-                 localities: Sequence[str]) -> tuple[
-                     list[_Wants], dict[Place, Row],
-                     dict[tuple[Group, int], list[Row]]]:
+                 localities: Sequence[str], ahead: Ahead | None
+                 ) -> tuple[list[_Wants], _Got]:
         """Do index phase and row phase, again if rows moved in between.
 
         Where a row has left a place that another one has taken, nothing says
@@ -164,8 +264,8 @@ class Reader:
         """
         known: set[tuple[Place, bytes]] = set()
         for _ in range(_HOPS):
-            wants = self._wants(accesses, localities)
-            found, slices = self._fetch(wants)
+            wants, got = self._read(accesses, localities, ahead)
+            found, ahead = got.rows, None
             moves = {
                 (place, mark) for want in wants for place in want.entries
                 if (row := found.get(place)) is not None
@@ -173,7 +273,7 @@ class Reader:
                 and not writes.is_plain(row.history)
                 for mark in writes.moves(row.history)}
             if moves <= known:
-                return wants, found, slices
+                return wants, got
             known |= moves
         raise errors.OperationalError(
             f'rows of {accesses[0].table.name} moved {_HOPS} times while '
@@ -185,7 +285,9 @@ class Reader:
         """Return where the rows of each access can be, unread: groups whose
         slice of the table is meant, and single rows.
         """
-        wants = self._wants(accesses, localities)
+        wants = [self._want(a, self.localities(a.table, localities))
+                 for a in accesses]
+        self._candidates(wants, _Got(), None)
         return [(w.slices, list(dict.fromkeys([*w.places, *w.entries])))
                 for w in wants]
 
@@ -197,19 +299,6 @@ class Reader:
         if here == address.GLOBAL:
             return [here]
         return [one for one in given if one != address.GLOBAL] or [here]
-
-    def _wants(self, accesses: Sequence[BoundAccess],
-               localities: Sequence[str]) -> list[_Wants]:
-        wants = [self._want(a, self.localities(a.table, localities))
-                 for a in accesses]
-        reads = list(dict.fromkeys(r for w in wants for r in w.reads))
-        if reads:
-            answers = dict(zip(reads, self._read_index(reads)))
-            for want in wants:
-                assert want.index is not None or not want.reads
-                for read in want.reads:
-                    self._candidates(want, read, answers[read])
-        return wants
 
     def _want(self, access: BoundAccess, localities: list[str]) -> _Wants:
         table = access.table
@@ -255,65 +344,56 @@ class Reader:
                 want.places.append((group, RowKey(
                     table.number, address.row_key(table, key[n:]))))
 
-    def _read_index(self, reads: Sequence[IndexRead]
-                    ) -> list[list[tuple[bytes, bytes]]]:
-        """Read index slices, as good as at once (rule 12).
+    # --- from places to rows
+
+    def _read(self, accesses: Sequence[BoundAccess],
+              localities: Sequence[str], ahead: Ahead | None
+              ) -> tuple[list[_Wants], _Got]:
+        """Read all that a wave wants.
+
+        Rows whose place is known are read with the index slices; those that
+        the slices point to, after them.
+        """
+        wants = [self._want(a, self.localities(a.table, localities))
+                 for a in accesses]
+        got = _Got()
+        self._candidates(wants, got, ahead)
+        reads = _reads(wants, got, ahead)
+        if reads:
+            got.add(reads, self.resolver.read(reads), ahead)
+            step('reader:rows-read')
+        self._fetch_moved(wants, got.rows)
+        return wants, got
+
+    def _candidates(self, wants: Sequence[_Wants], got: _Got,
+                    ahead: Ahead | None) -> None:
+        """Read the index slices, as good as at once (rule 12), and with
+        them the rows whose place is known already.
 
         Old entries are removed ``removal_delay`` after the new ones are
         there: a phase that took longer could miss a row that moves.
         """
+        slices = list(dict.fromkeys(r for w in wants for r in w.reads))
+        if not slices:
+            return
+        reads = _reads(wants, got, ahead)
         for _ in range(_TRIES):
             begin = self.clock.monotonic()
-            found = self.store.read_index(reads)
+            rows, found = self.resolver.read_both(reads, slices)
             step('reader:index-read')
             if self.clock.monotonic() - begin < self.bounds.removal_delay:
-                return found
-        raise errors.OperationalError(
-            f'reading {len(reads)} index slices took longer than '
-            f'index_removal_delay = {self.bounds.removal_delay:g} s, '
-            f'{_TRIES} times')
-
-    @staticmethod
-    def _candidates(want: _Wants, read: IndexRead,
-                    answer: Iterable[tuple[bytes, bytes]]) -> None:
-        locality, number = read.locality, want.table.number
-        entries = want.entries
-        for rest, ref in answer:
-            group, pk = address.decode_ref(ref)
-            place = (Group(locality, group), RowKey(number, pk))
-            found = entries.get(place)
-            if found is None:
-                entries[place] = [(read, rest, ref)]
-            else:
-                found.append((read, rest, ref))
-
-    # --- from places to rows
-
-    def _fetch(self, wants: Sequence[_Wants]) -> tuple[
-            dict[Place, Row], dict[tuple[Group, int], list[Row]]]:
-        """Read all that a wave wants: single rows, and slices of groups."""
-        tables: dict[Group, set[int]] = {}
+                break
+        else:
+            raise errors.OperationalError(
+                f'reading {len(slices)} index slices took longer than '
+                f'index_removal_delay = {self.bounds.removal_delay:g} s, '
+                f'{_TRIES} times')
+        got.add(reads, rows, ahead)
+        answers = dict(zip(slices, found))
         for want in wants:
-            for group in want.slices:
-                tables.setdefault(group, set()).add(want.table.number)
-        single = {
-            place: None for want in wants
-            for place in (*want.places, *want.entries)
-            if place[1].table not in tables.get(place[0], ())}
-        reads = [GroupRead(group, tuple(sorted(numbers)))
-                 for group, numbers in tables.items()]
-        reads += place_reads(single)
-        found: dict[Place, Row] = {}
-        slices: dict[tuple[Group, int], list[Row]] = {}
-        if reads:
-            for read, rows in zip(reads, self.resolver.read(reads)):
-                for row in rows:
-                    found[read.group, row.key] = row
-                    slices.setdefault(
-                        (read.group, row.key.table), []).append(row)
-            step('reader:rows-read')
-        self._fetch_moved(wants, found)
-        return found, slices
+            assert want.index is not None or not want.reads
+            for read in want.reads:
+                _note(want, read, answers[read])
 
     def _fetch_moved(self, wants: Sequence[_Wants],
                      found: dict[Place, Row]) -> None:

@@ -29,6 +29,7 @@ from luc_drivers.db import errors
 from luc_drivers.db.store.base import Batch
 from luc_drivers.db.store.base import Group
 from luc_drivers.db.store.base import GroupRead
+from luc_drivers.db.store.base import IndexRead
 from luc_drivers.db.store.base import MARKER_TABLE
 from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import Row
@@ -95,7 +96,17 @@ class Resolver:
 
         Never waits for a lock.
         """
-        found = self.store.read(reads, serial=serial)
+        return self._committed(reads, self.store.read(reads, serial=serial))
+
+    def read_both(self, reads: Sequence[GroupRead],
+                  index_reads: Sequence[IndexRead]) -> tuple[
+                      list[list[Row]], list[list[tuple[bytes, bytes]]]]:
+        """Read groups, as `read`, and index slices, at once."""
+        found, slices = self.store.read_both(reads, index_reads)
+        return self._committed(reads, found), slices
+
+    def _committed(self, reads: Sequence[GroupRead],
+                   found: list[list[Row]]) -> list[list[Row]]:
         locked = {(r.group, row.key): row for r, rows in zip(reads, found)
                   for row in rows if row.lock is not None}
         if not locked:

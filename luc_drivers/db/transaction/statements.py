@@ -136,6 +136,8 @@ class Transaction:
         self._images: dict[Touch, dict[int, Any] | None] = {}
         self._whole: set[int] = set()
         self._fetched: set[Any] = set()
+        # of what may follow: nothing follows a statement alone
+        self._ahead = None if alone else database.ahead(schema)
         # groups that the transaction found to have no root row
         self._absent: set[tuple[Any, tuple[Any, ...]]] = set()
         self.workspace.use(schema)
@@ -169,7 +171,8 @@ class Transaction:
         """Load what these accesses find and what is not loaded yet."""
         wanted = [w for w in map(self.unfetched, accesses) if w is not None]
         if wanted:
-            answers = self.database.reader.rows(self.schema, wanted)
+            answers = self.database.reader.rows(
+                self.schema, wanted, ahead=self._ahead)
             for access, rows in zip(wanted, answers):
                 self.load(access.table, rows)
                 self.note(access)
@@ -348,6 +351,9 @@ class Transaction:
         functions.draws = draws
         draws.restart()
         self.ensure(plan.tables)
+        if plan.compares or plan.lock:
+            # decided on the latest rows
+            self._ahead = None
         if plan.compares:
             return compare_and_set.run(self, plan, parameters, draws)
         self.fetch_waves(plan, parameters)

@@ -159,6 +159,14 @@ class MemoryStore(base.Store):
         with self._lock:
             return [self._slice(one) for one in reads]
 
+    def read_both(self, reads: Sequence[base.GroupRead],
+                  index_reads: Sequence[base.IndexRead]) -> tuple[
+                      list[list[Row]], list[list[tuple[bytes, bytes]]]]:
+        self.count(len(reads) + len(index_reads))
+        with self._lock:
+            return ([self._read(one) for one in reads],
+                    [self._slice(one) for one in index_reads])
+
     def _slice(self, one: base.IndexRead) -> list[tuple[bytes, bytes]]:
         found = []
         for bucket in range(one.buckets):

@@ -173,6 +173,43 @@ class StoreContract:
                          found(2, pks=(b'a\xff', b'none', b'', b'')))
         self.assertEqual([], found(2, pks=()))
 
+    def test_many_single_rows(self):
+        """Of many groups, some absent: each in its read's place."""
+        for count, step in ((3, 2), (4, 3), (17, 4), (150, 21)):
+            groups = [self.group() for _ in range(count)]
+            for n in range(0, count, step):
+                # a busy server may leave an outcome unknown
+                self.assertNotEqual(REFUSED, self.put(groups[n], insert(
+                    RowKey(5, b'k'), txid(1), b'%d' % n)))
+            found = self.store.read(
+                [GroupRead(g, (5,), (b'k',)) for g in groups], True)
+            self.assertEqual(
+                [b'%d' % n for n in range(0, count, step)],
+                [row.document for rows in found for row in rows])
+            self.assertEqual(found, self.store.read(
+                [GroupRead(g, (5,), (b'k',)) for g in groups]))
+            for n, rows in enumerate(found):
+                self.assertEqual(n % step == 0, bool(rows))
+
+    def test_read_both(self):
+        """Groups and index slices in one round, each in its place."""
+        group, other = self.group(), self.group()
+        self.put(group, insert(RowKey(5, b'k'), txid(1)))
+        entries = [IndexEntry('at_site1', 5, 6, group.key, 0, b'%d' % n,
+                              b'ref') for n in range(3)]
+        self.store.put_index(entries, 1)
+        before = self.store.here.rounds
+        rows, slices = self.store.read_both(
+            [GroupRead(other), GroupRead(group, (5,))],
+            [IndexRead('at_site1', 5, 6, group.key, 1, b'1'),
+             IndexRead('at_site1', 5, 6, other.key),
+             IndexRead('at_site1', 5, 6, group.key)])
+        self.assertEqual(1, self.store.here.rounds - before)
+        self.assertEqual([0, 1], [len(r) for r in rows])
+        self.assertEqual([[b'1', b'2'], [], [b'0', b'1', b'2']],
+                         [[rest for rest, _ in one] for one in slices])
+        self.assertEqual(([], []), self.store.read_both([], []))
+
     def test_markers_are_read_by_name_only(self):
         group = self.group()
         marker = RowKey(base.MARKER_TABLE, txid(1))

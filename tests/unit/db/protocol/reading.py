@@ -23,6 +23,7 @@ from luc_drivers.db.rows import RowChange
 from luc_drivers.db.store.base import Expect
 from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import RowKey
+from luc_drivers.db.transaction import ahead
 from luc_drivers.db.transaction import writes
 from tests.unit.db import transaction_fixtures as fixtures
 from tests.unit.db.protocol import base
@@ -46,6 +47,44 @@ class Reading(base.Contract):
         self.assertEqual([3, 3, 1, 1], [len(rows) for rows in found])
         self.assertEqual(keys, [r.values[1] for r in found[0]])
         self.assertEqual(keys, [r.values[1] for r in found[1]])
+
+    def test_what_is_used_together_is_read_once(self):
+        key = self.key()
+        self.p.commit(self.p.insert('items', key, 'v', 'w'),
+                      self.p.insert('parts', base.number(), key, 'x', '',
+                                    generated=True))
+        schema = self.q.schema
+        tables = ahead.together(schema, [('items', 'parts')])
+        mine = ahead.Ahead(tables)
+
+        def find(table):
+            rows, = self.q.reader.rows(schema, [
+                self.q.access(table, Path.GROUP, (key,))], ahead=mine)
+            return len(rows)
+
+        self.assertEqual(1, find('items'))
+        self.p.commit(self.p.insert('parts', base.number(), key, 'y', '',
+                                    generated=True))
+        before = self.faulty.rounds
+        self.assertEqual(1, find('parts'))
+        self.assertEqual(0, self.faulty.rounds - before)
+        mine.clear()
+        self.assertEqual(2, find('parts'))
+
+    def test_an_index_leads_to_the_latest_row(self):
+        """What was read ahead may lack a row that has come since."""
+        key, v = self.key(), self.key('v')
+        schema = self.q.schema
+        mine = ahead.Ahead(ahead.together(schema, [('items', 'parts')]))
+        group = self.q.access('items', Path.GROUP, (key,))
+        self.assertEqual([[]], self.q.reader.rows(
+            schema, [group], ahead=mine))
+        self.p.commit(self.p.insert('items', key, v, 'w'))
+        self.assertEqual([[]], self.q.reader.rows(
+            schema, [group], ahead=mine))
+        rows, = self.q.reader.rows(schema, [self.q.access(
+            'items', Path.INDEX, (v,), index='items_v')], ahead=mine)
+        self.assertEqual([key], [r.values[1] for r in rows])
 
     def test_rows_come_in_order_of_creation(self):
         v = self.key('v')
