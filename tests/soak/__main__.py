@@ -30,12 +30,15 @@ _TABLE = (pathlib.Path(__file__).parents[2] /
 
 def _table(results: dict) -> str:
     lines = ['.. Written by ``python -m tests.soak``.', '',
-             'Run %s: %s.' % (results['date'], results['command']), '',
              '.. list-table::', '   :header-rows: 1', '']
-    rows = [['case', 'seconds', 'figures', 'faults']]
-    for name, case in results['cases'].items():
-        rows.append([name, '%d' % case['seconds'], _words(case['figures']),
-                     '; '.join(case['faults']) or 'none'])
+    rows = [['case', 'run', 'figures', 'faults']]
+    for name in cases.CASES:
+        if name not in results:
+            continue
+        case = results[name]
+        rows.append([name, '%s, %d s, load %.1f' % (
+            case['date'], case['seconds'], case['load']),
+            _words(case['figures']), '; '.join(case['faults']) or 'none'])
     for row in rows:
         for i, cell in enumerate(row):
             lines.append('   %s - %s' % ('*' if not i else ' ', cell))
@@ -65,8 +68,12 @@ def run(scale: cases.Scale, names: list[str]) -> dict[str, dict]:
     for name in names:
         begun = time.monotonic()
         figures, faults = cases.CASES[name](scale)
-        results[name] = {'seconds': time.monotonic() - begun,
-                         'figures': figures, 'faults': faults}
+        results[name] = {
+            'seconds': time.monotonic() - begun,
+            'date': datetime.datetime.now(datetime.UTC).isoformat(
+                timespec='minutes'),
+            'load': os.getloadavg()[1],
+            'figures': figures, 'faults': faults}
         print('%-14s %4d s  %s  %s' % (
             name, results[name]['seconds'],
             'FAILED: ' + '; '.join(faults) if faults else 'passed',
@@ -86,13 +93,11 @@ def main() -> int:
     options = parser.parse_args()
     scale = cases.SHORT if options.short else cases.LONG
     results = run(scale, options.only.split(','))
-    if not options.short and options.only == ','.join(cases.CASES):
+    if not options.short:
         _RESULTS.parent.mkdir(exist_ok=True)
-        document = {
-            'command': '``python -m tests.soak``, load before %.1f' %
-            os.getloadavg()[2],
-            'date': datetime.datetime.now(datetime.UTC).isoformat(
-                timespec='minutes'), 'cases': results}
+        document = (json.loads(_RESULTS.read_text())
+                    if _RESULTS.exists() else {})
+        document.update(results)
         _RESULTS.write_text(json.dumps(document, indent=1) + '\n')
         _TABLE.write_text(_table(document))
     return int(any(case['faults'] for case in results.values()))
