@@ -309,8 +309,6 @@ class Connection:
         self.text_factory: Any = str
         #: without effect: nobody sees what is not committed
         self.read_uncommitted = False
-        #: without effect: nobody sees what is not committed
-        self.read_uncommitted = False
         self._isolation_level = isolation_level
         self._make = make
         self._foreign_keys = foreign_keys

@@ -79,6 +79,10 @@ class StoreUnavailable(OperationalError):
 # --- inside the layer only
 
 
+class NeedsCopy(NotSupportedError):
+    """DDL that the rows of a table do not allow in place."""
+
+
 class Refused(Exception):
     """A commit's condition failed: replay may succeed.
 

@@ -225,7 +225,7 @@ def _check_rows(table: Table, reflected: Reflected, effect: ddl.Effect,
                 and not (old.affinity in _NUMBERS
                          and column.affinity in _NUMBERS)
                 and rows.occupied(table)):
-            raise errors.NotSupportedError(
+            raise errors.NeedsCopy(
                 'table %s has rows: column %s can not turn from %s to %s in '
                 'place; copy the rows into a new table instead' % (
                     table.name, column.name, old.declared_type,

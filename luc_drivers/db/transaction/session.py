@@ -34,6 +34,7 @@ from luc_drivers.db.planner.plan import Kind
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.planner.plan import Plan
 from luc_drivers.db.transaction import pragmas
+from luc_drivers.db.transaction import rebuild
 from luc_drivers.db.transaction import temporary
 from luc_drivers.db.transaction.replay import Attempts
 from luc_drivers.db.transaction.replay import differs
@@ -513,7 +514,10 @@ class Session:
             s.name for s in self._run.savepoints]
         self.commit()
         if sql is not None:
-            self.database.catalog.apply_ddl(sql, self.database.services)
+            try:
+                self.database.catalog.apply_ddl(sql, self.database.services)
+            except errors.NeedsCopy as exc:
+                rebuild.alter_column(self, sqltext.parse(sql), exc)
         if was_open:
             self._begin()
             self._outermost = outermost

@@ -214,12 +214,44 @@ class TestAlter(AlembicCase):
         def to_text(op):
             op.alter_column('c', 'p_id', type_=sqlalchemy.String(36))
 
-        self.execute('INSERT INTO c (id, p_id) VALUES (1, 5)')
+        self.execute(
+            'CREATE INDEX ix_p ON c (p_id)',
+            "INSERT INTO c (id, p_id, name) VALUES (1, 5, 'a'), (7, 6, 'b')")
+        self.migrate(to_text)
+        self.assertEqual('VARCHAR(36)', str(self.columns()['p_id']['type']))
+        self.assertEqual([(1, '5'), (7, '6')], self.rows(
+            'SELECT id, p_id FROM c ORDER BY id'))
+        self.assertEqual([(7,)], self.rows(
+            "SELECT id FROM c WHERE p_id = '6'"))
+        self.assertEqual(['ix_p'], [
+            i['name'] for i in self.inspect().get_indexes('c')])
         error = self.assertRaises(
-            exc.NotSupportedError, self.migrate, to_text)
-        self.assertIn('column p_id can not turn from INTEGER to VARCHAR(36)',
+            exc.IntegrityError, self.execute,
+            "INSERT INTO c (p_id, name) VALUES (5, 'a')")
+        self.assertIn('UNIQUE constraint failed: c.p_id, c.name', str(error))
+        # ids go on after those that were copied
+        self.execute("INSERT INTO c (name) VALUES ('n')")
+        self.assertEqual([(True,)], self.rows(
+            "SELECT id NOT IN (1, 7) FROM c WHERE name = 'n'"))
+        self.assertEqual({'c', 'p'}, set(self.inspect().get_table_names()))
+
+    def test_other_affinity_that_rows_or_views_forbid(self):
+        def to_number(op):
+            op.alter_column('c', 'name', type_=sqlalchemy.Integer())
+
+        self.execute("INSERT INTO c (p_id, name) VALUES (5, '1'), (5, '01')")
+        error = self.assertRaises(
+            exc.IntegrityError, self.migrate, to_number)
+        self.assertIn('UNIQUE constraint failed', str(error))
+        self.assertEqual([('01',), ('1',)], self.rows(
+            'SELECT name FROM c ORDER BY name'))
+        self.assertEqual({'c', 'p'}, set(self.inspect().get_table_names()))
+        self.execute('DELETE FROM c WHERE name = 1',
+                     'CREATE VIEW v AS SELECT name FROM c')
+        error = self.assertRaises(
+            exc.NotSupportedError, self.migrate, to_number)
+        self.assertIn('column name can not turn from VARCHAR(20) to INTEGER',
                       str(error))
-        self.execute('DELETE FROM c')
 
     def test_index(self):
         self.execute(*('INSERT INTO c (id, p_id, name) VALUES (%d, %d, %d)' % (
