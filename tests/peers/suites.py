@@ -26,6 +26,8 @@ class Suite:
     :ivar databases: the oslo.config sections whose ``connection`` it reads.
     :ivar transport: it is about messaging: URLs in the environment.
     :ivar concurrency: most workers that it bears; None = any.
+    :ivar alone: which of its tests run after the others, one by one.
+    :ivar more: folder beside the runner with tests that run then, too.
     """
 
     package: str
@@ -35,6 +37,8 @@ class Suite:
     transport: bool = False
     concurrency: int | None = None
     distribution: str = ''
+    alone: str | None = None
+    more: str | None = None
 
     def __post_init__(self) -> None:
         if not self.distribution:
@@ -80,7 +84,8 @@ SUITES = {
     'oslo-messaging': Suite(
         'oslo_messaging', 'oslo_messaging/tests',
         r'oslo_messaging\.tests\.functional', databases=(), transport=True,
-        concurrency=1, distribution='oslo.messaging'),
+        distribution='oslo.messaging', alone='MetricsTestCase',
+        more='ungated'),
     'neutron-unit-db': Suite('neutron', 'neutron/tests/unit/db'),
     'cinder-unit-db': Suite('cinder', 'cinder/tests/unit', CINDER_DB),
 }
