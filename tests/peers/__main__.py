@@ -115,18 +115,14 @@ def environment(suite: suites.Suite, arguments: argparse.Namespace,
     path = [str(HERE.parent.parent)]
     if suite.transport:
         url = 'rabbit://guest:guest@127.0.0.1:5672/' if arguments.stock \
-            else f'zmq:///peers?matchmaker={arguments.store}'
-        env['RPC_TRANSPORT_URL'] = url
-        # the suite refuses a query in this one
-        env['NOTIFY_TRANSPORT_URL'] = url.partition('?')[0]
+            else 'zmq:///peers'
+        env['RPC_TRANSPORT_URL'] = env['NOTIFY_TRANSPORT_URL'] = url
         if arguments.threads == 'native':
             path.insert(0, str(HERE / 'native'))
         if not arguments.stock:
-            config = folder / 'luc.conf'
-            config.write_text(
-                f'[DEFAULT]\nstate_path = {folder}\n'
-                f'[messaging]\nmatchmaker = {arguments.store}\n')
-            env['LUC_CONFIG'] = str(config)
+            env['LUC_CONFIG'] = host_file(
+                folder, f'[bus]\nmatchmaker = {arguments.store}\n',
+                arguments.store)
     else:
         path.insert(0, str(HERE / 'site'))
         if not arguments.stock:
@@ -135,6 +131,36 @@ def environment(suite: suites.Suite, arguments: argparse.Namespace,
         path.append(env['PYTHONPATH'])
     env['PYTHONPATH'] = os.pathsep.join(path)
     return env
+
+
+def run(suite: suites.Suite, arguments: argparse.Namespace,
+        packages: pathlib.Path, folder: pathlib.Path,
+        env: dict[str, str]) -> dict[str, str]:
+    """Run a suite's tests; return {test id: status}."""
+    concurrency = min(arguments.concurrency, suite.concurrency or 99)
+    regex = arguments.regex or suite.regex
+    found = run_part(packages, suite.path, folder, env, [
+        '--concurrency', str(concurrency),
+        *(['--exclude-regex', suite.alone] if suite.alone else []),
+        *([regex] if regex else [])])
+    if arguments.regex:
+        return found
+    if suite.alone:
+        found |= run_part(packages, suite.path, folder, env,
+                          ['--serial', suite.alone])
+    if suite.more and not arguments.stock:
+        found |= run_part(HERE.parent.parent, f'tests/peers/{suite.more}',
+                          folder, env, ['--serial'])
+    return found
+
+
+def run_part(top: pathlib.Path, path: str, folder: pathlib.Path,
+             env: dict[str, str], words: list[str]) -> dict[str, str]:
+    """Run the tests below ``top/path`` that stestr's arguments choose."""
+    subprocess.run(['stestr', '--test-path', str(top / path), '--top-dir',
+                    str(top), 'run', *words], cwd=folder, env=env,
+                   check=False)
+    return summary.results(str(folder))
 
 
 def main() -> int:
@@ -153,10 +179,14 @@ def main() -> int:
                         choices=('eventlet', 'native'),
                         help='for oslo-messaging')
     parser.add_argument('--concurrency', type=int, default=2)
+    parser.add_argument('--no-record', action='store_true',
+                        help='leave results/ as it is')
     arguments = parser.parse_args()
     suite = suites.SUITES[arguments.name]
     packages = site_packages(suite.package)
     backend = 'stock' if arguments.stock else arguments.store
+    if suite.transport:
+        backend += '-' + arguments.threads
     began = datetime.datetime.now(datetime.UTC)
     start = time.monotonic()
 
@@ -164,17 +194,9 @@ def main() -> int:
         folder = pathlib.Path(name)
         make_work_folder(folder, packages)
         env = environment(suite, arguments, folder)
-        stestr = ['stestr', '--test-path', str(packages / suite.path),
-                  '--top-dir', str(packages)]
         subprocess.run(['stestr', 'init'], cwd=folder, env=env,
                        stdout=subprocess.DEVNULL, check=False)
-        command = [*stestr, 'run', '--concurrency', str(min(
-            arguments.concurrency, suite.concurrency or 99))]
-        regex = arguments.regex or suite.regex
-        if regex:
-            command.append(regex)
-        subprocess.run(command, cwd=folder, env=env, check=False)
-        found = summary.results(name)
+        found = run(suite, arguments, packages, folder, env)
         called = calls.merge(folder / 'calls')
 
     if not found:
@@ -194,9 +216,12 @@ def main() -> int:
               *counted[:2], len(failed) - len(ours), counted[2]))
     if arguments.regex:
         return 1 if ours else 0
-    results.write(arguments.name, backend, counted, failed,
-                  time.monotonic() - start, began, suite.distribution, called)
-    write_functions(packages)
+    if not arguments.no_record:
+        results.write(arguments.name, backend, counted, failed,
+                      time.monotonic() - start, began, suite.distribution,
+                      called)
+        if not suite.transport:
+            write_functions(packages)
     same = arguments.stock or results.same_as_stock(arguments.name, counted)
     if same is None:
         print('there is no record of a run on stock: add --stock')
