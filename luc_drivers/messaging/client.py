@@ -359,6 +359,7 @@ class _Stored:
             LOG.warning('Dropped a message: nobody has ever listened on %s '
                         '(exchange %s, virtual host %s)', _where(key),
                         key.exchange, key.namespace)
+            node.io.push(node.io.count_topic, wire.address(*key), 'dropped')
             return
         suspect = ''
         server_name = key.server or ''
@@ -375,6 +376,7 @@ class _Stored:
             box, message_id, server.stored_body(
                 node.instance, self.suspect_seq, request.flags,
                 request.body), suspect, site)
+        node.io.push(node.io.count_topic, wire.address(*key), 'stored')
         for route in routes:
             if not suspect or route.endpoint.instance == suspect:
                 node.io.push(node.io.poke, route.endpoint,

@@ -184,6 +184,11 @@ class PeerTable:
         """Put figures about this node into the slot."""
         slot.put((self.figures(),))
 
+    def count_topic(self, target: bytes, event: str) -> None:
+        """Count an event of a topic (``counters.EVENTS``)."""
+        topic = self.topics.of(target)
+        setattr(topic, event, getattr(topic, event) + 1)
+
     def call(self, slot: Any, function: Callable) -> None:
         """Put what a function of this table returns into the slot."""
         slot.put((function(self),))

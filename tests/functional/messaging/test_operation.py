@@ -126,6 +126,15 @@ class CountersTest(support.TransportCase):
         self.assertEqual({'sent': 8, 'acknowledged': 8}, self.of(tr))
         self.assertEqual({'received': 8}, self.of(server))
 
+    def test_stored_and_dropped(self):
+        tr = self.transport()
+        self.client(tr, 'a').cast({}, 'echo', x=1)
+        self.wait_for(lambda: self.of(tr) == {'dropped': 1})
+        rpc, _ = self.serve(tr)
+        self.stop(rpc)
+        self.client(tr, 'a').cast({}, 'echo', x=2)
+        self.wait_for(lambda: self.of(tr) == {'dropped': 1, 'stored': 1})
+
     def test_time_out(self):
         server = self.transport(queue_max_messages=9999)
         self.serve(server)
