@@ -12,18 +12,14 @@
 
 """Peers that die, stop or lie; connections that break (rules B and C)."""
 
-import logging
 import os
 import signal
-import socket
 import threading
 import time
 
 import oslo_messaging
 import zmq
 
-from luc_drivers.messaging import clock
-from luc_drivers.messaging import wire
 from tests.functional.messaging import support
 
 
@@ -46,15 +42,16 @@ class DeathTest(support.TransportCase):
 
     def test_call_in_flight_to_a_killed_server_fails_over(self):
         first = self.peer('a')
-        client = self.client(self.tr, timeout=20)
+        client = self.client(self.tr, timeout=60)
         result = []
+        # It must last until the second server is up, on a busy machine.
         thread = threading.Thread(target=lambda: result.append(
-            client.call({}, 'slow', seconds=3, x='once')))
+            client.call({}, 'slow', seconds=8, x='once')))
         thread.start()
         self.wait_for(self.ran)
         second = self.peer('b')
         first.kill()
-        thread.join(15)
+        thread.join(60)
         self.assertEqual(['once'], result)
         # The death is proven (the port refuses): it may run once more.
         self.assertEqual([[first.pid, 'once'], [second.pid, 'once']],
@@ -270,207 +267,3 @@ class _Ending:
             self.raised = True
             raise zmq.Again
         return self._sock.send(*args)
-
-
-class WireTest(support.TransportCase):
-    """A peer of our own making, that speaks ZMTP and lies."""
-
-    OPTIONS = {'matchmaker': 'memory'}
-
-    def setUp(self):
-        super().setUp()
-        self.tr = self.transport()
-        self.rpc, self.endpoint = self.serve(self.tr)
-        self.server = self.node(self.tr)
-        self.context = zmq.Context()
-        self.addCleanup(self.context.destroy, 0)
-        self.me = os.urandom(16)
-        self.sock = self.connect()
-        self.address = wire.address('test', 'openstack', self.topic, 'a')
-        self.listener = self.server.rpc_listeners()[0].number
-
-    def connect(self):
-        sock = self.context.socket(zmq.DEALER)
-        sock.linger = 0
-        sock.connect(self.server.addresses[0])
-        return sock
-
-    def send(self, *records, src=None, dst=None, floor=0, sock=None):
-        (sock or self.sock).send(wire.frame(
-            clock.now_us(), src or self.me, dst or self.server.instance,
-            floor, list(records)))
-
-    def request(self, seq, flags=0, body=b'{"c": {}, "m": {"method": "echo",'
-                b' "args": {"x": 1}, "version": "1.0"}}', deadline=0,
-                listener=None, target=None):
-        return wire.record(wire.REQUEST, wire.request_head(
-            seq, self.listener if listener is None else listener, deadline,
-            0, flags, target or self.address) + body)
-
-    def receive(self, *kinds, sock=None, seconds=3):
-        """The next record of one of the kinds."""
-        sock = sock or self.sock
-        end = time.monotonic() + seconds
-        while sock.poll(max(0, (end - time.monotonic()) * 1000)):
-            frame, records = wire.parse(sock.recv())
-            for kind, body in records:
-                if kind in kinds:
-                    return kind, body
-        self.fail('nothing of kind %s came' % (kinds,))
-
-    def test_duplicate_call_runs_once_and_is_answered_again(self):
-        self.send(self.request(5))
-        _, first = self.receive(wire.REPLY)
-        self.send(self.request(5))
-        _, second = self.receive(wire.REPLY)
-        self.assertEqual(first, second)
-        self.send(wire.seqs(wire.REPLY_ACK, [5]))
-        self.send(self.request(5))
-        _, body = self.receive(wire.NACK)
-        self.assertEqual(wire.LOST, wire.parse_nack(body)[1])
-        self.assertEqual([1], self.endpoint.ran)
-
-    def test_duplicate_cast_runs_once_and_is_acknowledged_again(self):
-        for _ in range(2):
-            self.send(self.request(5, wire.F_CAST))
-            _, body = self.receive(wire.ACK)
-            self.assertEqual((5,), wire.parse_seqs(body))
-        self.wait_for(lambda: self.endpoint.ran)
-        time.sleep(0.1)
-        self.assertEqual([1], self.endpoint.ran)
-
-    def test_reply_goes_to_the_callers_current_connection(self):
-        body = (b'{"c": {}, "m": {"method": "slow", "args": '
-                b'{"seconds": 0.5}, "version": "1.0"}}')
-        self.send(self.request(1, body=body))
-        self.receive(wire.ACK)
-        again = self.connect()
-        self.send(wire.ping(1), sock=again)
-        self.receive(wire.REPLY, sock=again)
-
-    def test_memory_survives_a_restart_of_the_server(self):
-        self.send(self.request(5, wire.F_CAST))
-        self.receive(wire.ACK)
-        self.stop(self.rpc)
-        self.serve(self.tr, endpoint=self.endpoint)
-        self.listener = self.server.rpc_listeners()[0].number
-        self.send(self.request(5, wire.F_CAST))
-        self.receive(wire.ACK)
-        time.sleep(0.2)
-        self.assertEqual([1], self.endpoint.ran)
-
-    def test_refusals(self):
-        self.send(self.request(1, listener=99))
-        self.assertEqual((1, wire.NO_LISTENER, ''), wire.parse_nack(
-            self.receive(wire.NACK)[1]))
-        self.send(self.request(2, target=b'a\0b\0c\0d'))
-        self.assertEqual(wire.NO_LISTENER, wire.parse_nack(
-            self.receive(wire.NACK)[1])[1])
-        self.send(self.request(3, deadline=clock.now_us() - 10 ** 6))
-        self.assertEqual(wire.EXPIRED, wire.parse_nack(
-            self.receive(wire.NACK)[1])[1])
-        # A refused number never runs later.
-        self.send(self.request(2))
-        self.assertEqual((2, wire.NO_LISTENER), wire.parse_nack(
-            self.receive(wire.NACK)[1])[:2])
-        self.assertEqual([], self.endpoint.ran)
-
-    def test_frame_for_the_process_that_had_the_port_before(self):
-        other = os.urandom(16)
-        self.send(self.request(1), dst=other)
-        _, body = self.receive(wire.WRONG_INSTANCE)
-        self.assertEqual(other, body)
-        self.assertEqual([], self.endpoint.ran)
-
-    def test_hello_and_clocks(self):
-        self.send(wire.document(wire.HELLO, {'versions': [1, 1]}))
-        kind, body = self.receive(wire.WELCOME)
-        self.assertEqual([1, 1], wire.parse_document(body)['versions'])
-        self.send(wire.ping(123))
-        _, body = self.receive(wire.PONG)
-        self.assertEqual(123, wire.parse_pong(body)[0])
-
-    def test_garbage_is_dropped_with_one_line(self):
-        with self.assertLogs('luc_drivers.messaging.agent',
-                             'WARNING') as logs:
-            for size in (0, 10, 60, 1000):
-                self.sock.send(os.urandom(size))
-            self.sock.send_multipart([b'a', b'b', b'c'])
-            self.send(wire.record(wire.REQUEST, b'short'))
-            self.send(wire.record(wire.CHUNK_DATA, b'short'))
-            self.send(wire.record(200, b'from the future'))
-            self.send(self.request(1))
-            self.receive(wire.REPLY)
-            self.wait_for(lambda: logs.output)
-        self.assertEqual(1, len(logs.output), logs.output)
-        self.assertIn('127.0.0.1', logs.output[0])
-        self.assertEqual(7, self.server.state()['malformed'])
-        self.assertNotIn('faults', self.server.state())
-
-    def test_newer_version_is_refused_with_a_line(self):
-        data = bytearray(wire.frame(1, self.me, self.server.instance, 0, []))
-        data[2] = 2
-        with self.assertLogs('luc_drivers.messaging.agent',
-                             'WARNING') as logs:
-            self.sock.send(bytes(data))
-            self.wait_for(lambda: logs.output)
-        self.assertIn('version 2', logs.output[0])
-
-    def test_oversized_frame_ends_its_connection_only(self):
-        self.sock.send(b'x' * (3 << 20))
-        fresh = self.connect()
-        self.send(self.request(1), sock=fresh)
-        self.receive(wire.REPLY, sock=fresh)
-        self.assertEqual(1, self.client(self.tr, 'a').call(
-            {}, 'echo', x=1))
-
-    def test_too_large_in_chunks_is_refused(self):
-        total = self.server.settings.max_message_size + (1 << 20)
-        self.send(wire.chunk(wire.REQUEST, 1, total, 0, b'x' * 1000))
-        self.assertEqual((1, wire.TOO_LARGE), wire.parse_nack(
-            self.receive(wire.NACK)[1])[:2])
-
-    def test_body_that_is_no_json(self):
-        logging.getLogger('oslo_messaging').setLevel(logging.CRITICAL + 1)
-        self.send(self.request(1, body=b'\xff\xfe{{{'))
-        _, body = self.receive(wire.REPLY)
-        self.assertEqual((1, wire.R_FAILURE), wire.parse_reply(body)[:2])
-        # Nor does it take one of the places of those that may run.
-        # (The thread that waits for the next one has one.)
-        self.assertEqual(63, self.server.rpc_listeners()[0]._credit._value)
-
-    def test_unacknowledged_replies_of_a_dead_caller_are_bounded(self):
-        tr = self.transport(reply_cache_bytes=20000)
-        _, endpoint = self.serve(tr, 'b')
-        self.server = self.node(tr)
-        self.sock = self.connect()
-        self.listener = self.server.rpc_listeners()[0].number
-        self.address = wire.address('test', 'openstack', self.topic, 'b')
-        body = (b'{"c": {}, "m": {"method": "echo", "args": {"x": "%s"}, '
-                b'"version": "1.0"}}' % (b'x' * 5000))
-        for seq in range(1, 21):
-            self.send(self.request(seq, body=body))
-        self.wait_for(lambda: len(endpoint.ran) == 20)
-        self.wait_for(lambda: self.server.state().get('replies_dropped'))
-        self.assertLessEqual(self.server.state()['reply_bytes'], 20000)
-        # An id whose reply was dropped is still remembered.
-        self.send(self.request(1, body=body))
-        while True:
-            kind, answer = self.receive(wire.NACK, wire.REPLY)
-            if kind == wire.NACK:
-                break
-        self.assertEqual((1, wire.LOST), wire.parse_nack(answer)[:2])
-        self.assertEqual(20, len(endpoint.ran))
-
-    def test_silent_tcp_connections(self):
-        port = int(self.server.addresses[0].rpartition(':')[2])
-        socks = [socket.create_connection(('127.0.0.1', port))
-                 for _ in range(50)]
-        self.addCleanup(lambda: [s.close() for s in socks])
-        self.assertEqual(1, self.client(self.tr, 'a').call(
-            {}, 'echo', x=1))
-        socks[0].settimeout(6)
-        socks[0].recv(64)  # the greeting
-        with self.lasts(0, 5):  # the handshake's limit is 3 s
-            while socks[0].recv(64):
-                pass
