@@ -92,6 +92,13 @@ class StackTest(_Base):
             self.assertIn(words, call)
         self.assertNotIn('--seeds', call)
 
+    def test_limit_of_open_files(self):
+        self.run_ok(_START)
+        drop_in = (self.stack.root / 'systemd'
+                   / 'devstack@cassandra.service.d' / 'luc.conf')
+        self.assertEqual('[Service]\nLimitNOFILE=100000\n',
+                         drop_in.read_text())
+
     def test_node_without_authentication(self):
         result = self.run_ok(_START, LUC_CASSANDRA_AUTH='False')
         self.assertNotIn('--auth', result.called('python3 node.py p')[0])
@@ -164,7 +171,9 @@ class StackTest(_Base):
         result = self.run_ok(_START, LUC_MESSAGING='False')
         self.assertEqual([], result.called('python3 store.py bus'))
         self.assertEqual([], result.called('luc'))
-        self.assertEqual([], list((self.stack.root / 'systemd').iterdir()))
+        self.assertEqual(
+            ['devstack@cassandra.service.d'],
+            [path.name for path in (self.stack.root / 'systemd').iterdir()])
 
     def test_extra_lists_services(self):
         result = self.run_ok('run_phase stack extra')
