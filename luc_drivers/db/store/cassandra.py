@@ -58,6 +58,9 @@ class CassandraStore(base.Store):
         #: lower bounds of the next number of sequences
         self._next: dict[str, int] = {}
         self._name = self._new_name()
+        #: the catalog's log, of a fresh name space
+        self._log: list[tuple[int, bytes]] = []
+        self._log_lock = native.lock()
 
     reads_ahead = True
 
@@ -154,6 +157,7 @@ class CassandraStore(base.Store):
         self._next.clear()
         if self.settings.fresh:
             self._name = self._new_name()
+            self._log = []
             return
         for locality in sorted(self._localities):
             self._empty(locality, 'rows', ('db', 'grp'))
@@ -420,12 +424,21 @@ class CassandraStore(base.Store):
         return rows
 
     def catalog_read(self, after: int = 0) -> list[tuple[int, bytes]]:
+        if self.settings.fresh:
+            return [entry for entry in self._log if entry[0] > after]
         return self._global(
             self._texts(schema.GLOBAL).catalog_read,
             (self._db(schema.GLOBAL), after), consistency='SERIAL',
             idempotent=True)
 
     def catalog_append(self, version: int, entry: bytes) -> bool:
+        if self.settings.fresh:
+            # the name space is this object's: nobody else can read it
+            with self._log_lock:
+                if self._log and self._log[-1][0] >= version:
+                    return (version, entry) in self._log
+                self._log.append((version, entry))
+                return True
         row = self._decide(
             self._texts(schema.GLOBAL).catalog_append,
             (self._db(schema.GLOBAL), version, entry))

@@ -107,6 +107,22 @@ class KeyspaceTest(store_contract.StoreContract, unittest.TestCase):
             (len(other.read([GroupRead(group)])[0]), other.read_index([read]),
              other.catalog_read(), other.claim('s', 1), other.leases()))
 
+    def test_catalog_log(self):
+        other = self.open(self.store.database)
+        self.assertTrue(self.store.catalog_append(1, b'one'))
+        self.assertFalse(other.catalog_append(1, b'other'))
+        self.assertTrue(other.catalog_append(2, b'two'))
+        self.assertEqual([(1, b'one'), (2, b'two')],
+                         self.store.catalog_read())
+        self.assertEqual([(2, b'two')], self.store.catalog_read(1))
+
+    def test_the_log_of_a_fresh_name_space_costs_no_request(self):
+        store = cassandra.CassandraStore('test', settings(fresh=True))
+        requests = cql.session(store._cql_settings).requests
+        self.assertTrue(store.catalog_append(1, b'one'))
+        self.assertEqual([(1, b'one')], store.catalog_read())
+        self.assertEqual(requests, cql.session(store._cql_settings).requests)
+
     def test_prepare_is_one_request_when_all_is_there(self):
         store = self.open()
         requests = cql.session(store._cql_settings).requests
