@@ -12,6 +12,7 @@
 
 import random
 import unittest
+from unittest import mock
 
 from luc_drivers.messaging import dedup
 
@@ -57,3 +58,23 @@ class SeqWindowTest(unittest.TestCase):
         # What was given up counts as seen: never a second run.
         self.assertFalse(window.add(3))
         self.assertTrue(window.add(39997))
+
+
+class RecentTest(unittest.TestCase):
+
+    def test_twice_within_the_window(self):
+        recent = dedup.Recent(10)
+        self.assertTrue(recent.add('a', 100))
+        self.assertTrue(recent.add('b', 105))
+        self.assertFalse(recent.add('a', 110))
+        # The window counts from the first time.
+        self.assertTrue(recent.add('a', 110.1))
+        self.assertFalse(recent.add('b', 115))
+
+    def test_memory_is_bounded(self):
+        recent = dedup.Recent(1000)
+        with mock.patch.object(dedup, '_MAX_RECENT', 50):
+            for i in range(200):
+                self.assertTrue(recent.add(i, 1.0))
+            self.assertLessEqual(len(recent), 50)
+            self.assertFalse(recent.add(199, 1.0))

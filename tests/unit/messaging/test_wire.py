@@ -95,12 +95,32 @@ class FrameTest(unittest.TestCase):
             with self.assertRaises(wire.WireError):
                 wire.parse_chunk(body)
 
+    def test_news(self):
+        def parse(kind, content):
+            body = wire.document(kind, content)[wire.RECORD_HEADER:]
+            return wire.parse_news(kind, body)
+
+        self.assertEqual([1, 7], parse(wire.GOAWAY, {'listeners': [1, 7]}))
+        self.assertEqual([('n', 'x', 't')], parse(
+            wire.LISTENERS, {'topics': [['n', 'x', 't', 'newer']]}))
+        self.assertEqual([], parse(wire.GOAWAY, {}))
+        for kind, content in (
+                (wire.GOAWAY, {'listeners': ['1']}),
+                (wire.GOAWAY, {'listeners': 5}),
+                (wire.LISTENERS, {'topics': [['n', 'x']]}),
+                (wire.LISTENERS, {'topics': [['n', 'x', 5]]}),
+                (wire.LISTENERS, {'topics': ['abc']})):
+            with self.assertRaises(wire.WireError):
+                parse(kind, content)
+
     def test_random_bytes_raise_wire_errors_only(self):
         rng = random.Random(1)
         parsers = (wire.parse, wire.parse_request, wire.parse_reply,
                    wire.parse_seqs, wire.parse_nack, wire.parse_chunk,
                    wire.parse_credit, wire.parse_ping, wire.parse_pong,
-                   wire.parse_document, wire.split_address)
+                   wire.parse_document, wire.split_address,
+                   lambda body: wire.parse_news(wire.GOAWAY, body),
+                   lambda body: wire.parse_news(wire.LISTENERS, body))
         good = _frame(wire.record(wire.REQUEST, wire.request_head(
             1, 2, 3, 4, 0, b'a\0b\0c\0d') + b'{}'))
         for _ in range(3000):
