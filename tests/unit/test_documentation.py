@@ -55,6 +55,7 @@ _NOT_RUN = {
     'apt-get': 'needs root',
     'systemctl': 'needs systemd',
     './stack.sh': "is DevStack's",
+    'enable_plugin': "is a line of DevStack's local.conf",
 }
 #: first words of blocks that are no commands
 _NO_COMMANDS = ('[[local|localrc]]',)
@@ -102,6 +103,7 @@ def commands(text):
     found += re.findall(r'``((?:luc (?:bus|db)|\./devstack/onebox\.sh|'
                         r'\./run_tests\.sh|tox -e) [^`]+)``', inline)
     for line in found:
+        line = re.sub('<[a-z ]+>', 'PLACE', line)
         for part in re.split(r'\s+&&\s+', line):
             words = shlex.split(part, comments=True)
             while words and re.match(r'^[A-Z_]+=', words[0]):
