@@ -13,6 +13,9 @@
 """glance-manage db purge, keystone-manage trust_flush."""
 
 import datetime
+import getpass
+import grp
+import os
 import uuid
 
 from glance.db.sqlalchemy import models as glance_models
@@ -110,7 +113,8 @@ GLANCE = Command(
 
 def _keystone_config(place: Place) -> None:
     place.folder.joinpath('keystone.conf').write_text(
-        f'[database]\nconnection = {place.url("keystone")}\n')
+        f'[database]\nconnection = {place.url("keystone")}\n'
+        f'[fernet_tokens]\nkey_repository = {place.folder}/keys\n')
 
 
 def _keystone(*arguments: str) -> list[str]:
@@ -156,7 +160,9 @@ def _check_trusts(place: Place, end: bool) -> list[str]:
 
 KEYSTONE = Command(
     'keystone-manage trust_flush', _keystone_config,
-    lambda place: [_keystone('db_sync')], _seed_trusts,
-    lambda place: _keystone('trust_flush'), _check_trusts)
+    lambda place: [_keystone('db_sync'), _keystone(
+        'fernet_setup', '--keystone-user', getpass.getuser(),
+        '--keystone-group', grp.getgrgid(os.getgid()).gr_name)],
+    _seed_trusts, lambda place: _keystone('trust_flush'), _check_trusts)
 
 COMMANDS = {'glance-purge': GLANCE, 'trust-flush': KEYSTONE}
