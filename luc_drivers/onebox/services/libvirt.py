@@ -60,9 +60,13 @@ def uri(settings: onebox_settings.Settings) -> str:
 def write_config(settings: onebox_settings.Settings) -> None:
     """Write libvirtd.conf and qemu.conf.
 
-    :raises errors.OneboxError: the user may not mount, or a program is
-        missing.
+    :raises errors.OneboxError: the user may not mount, a program is missing,
+        or there are to be several compute hosts.
     """
+    if settings.computes > 1:
+        raise errors.OneboxError(
+            '--virt qemu works with --computes 1 only: a libvirt goes by the '
+            "machine's name")
     if os.geteuid() != 0:
         raise errors.OneboxError('--virt qemu needs root: libvirt gets '
                                  'a mount name space and tap devices')

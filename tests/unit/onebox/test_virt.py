@@ -72,6 +72,11 @@ class QemuTest(test_onebox.OneboxTest):
         self.assertNotIn('libvirtd', [
             daemon.name for daemon in self.cloud().services()])
 
+    def test_several_hosts(self):
+        self.assertRaisesRegex(
+            errors.OneboxError, '--computes 1', clouds.write_config,
+            self.cloud(store='embedded', virt='qemu', computes=2))
+
     def test_needs_root(self):
         with mock.patch.object(os, 'geteuid', return_value=1000):
             self.assertRaisesRegex(
