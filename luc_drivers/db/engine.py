@@ -57,6 +57,15 @@ class Services:
         self.reader: Any = database.reader
         self.committer: Any = database.committer
 
+    def untouched(self, table: int) -> bool:
+        """Tell, without looking, that a table has no rows.
+
+        :param table: its number.
+        """
+        database = self._database()
+        assert database is not None
+        return database.settings.fresh and table not in database.written
+
     def query(self, sql: str, parameters: Sequence[Any] = ()
               ) -> list[tuple[Any, ...]]:
         """Run a SELECT on committed rows, in a transaction of its own."""
@@ -95,6 +104,8 @@ class Database:
         self.sequences = sequences.Sequences(self.store, settings.fresh)
         self.workspaces = pool.Pool()
         self.turns = turns.Turns()
+        #: numbers of the tables that this process may have written
+        self.written: set[int] = set()
         self.shared_turns = shared_turns.SharedTurns(
             self.store, self.clock, self.reader.resolver, self.background,
             self.limits)

@@ -75,6 +75,9 @@ class Services(Protocol):
     reader: Rows
     committer: Commits
 
+    def untouched(self, table: int) -> bool:
+        """Tell, without looking, that a table (its number) has no rows."""
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[
             tuple[Any, ...]]:
         """Run a SELECT on committed rows, in a transaction of its own."""
@@ -108,6 +111,8 @@ def may_have_rows(store: Store, table: Table) -> bool:
 def has_rows(store: Store, services: Services | None,
              table: Table) -> bool:
     """Tell whether a table has committed rows."""
+    if services is not None and services.untouched(table.number):
+        return False
     if not may_have_rows(store, table):
         return False
     if services is None:

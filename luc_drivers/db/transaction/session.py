@@ -407,6 +407,7 @@ class Session:
                 value = change.new[table.column(table.rowid_column).number]
                 if value > 0:
                     database.sequences.passed(table.number, value)
+        database.written.update(c.table.number for c in changes)
         database.committer.commit(
             run.schema, changes, (run.newest,) if run.newest else (),
             parents=run.parents(changes), check_references=run.enforce)
