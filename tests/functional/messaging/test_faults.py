@@ -211,6 +211,32 @@ class LinkTest(support.TransportCase):
         time.sleep(0.5)
         self.assertNotIn(1, self.endpoint.ran)
 
+    def test_black_holed_server_is_given_nothing_after_seconds(self):
+        """Within 3 s on a quiet machine (tests/bench measures it)."""
+        self.serve(self.transport(queue_max_messages=9998), 'b')
+        client = self.client(self.tr, timeout=15)
+        self.wait_for(lambda: client.call({}, 'echo', x='first') and
+                      len(self.proxies) == 2)
+        self.proxy.frozen.set()
+        began = time.monotonic()
+        lost, threads = [], []
+
+        def call(begun):
+            try:
+                client.call({}, 'echo', x='later')
+            except oslo_messaging.MessagingTimeout:
+                lost.append(begun)
+
+        while (begun := time.monotonic() - began) < 8:
+            threads.append(threading.Thread(target=call, args=(begun,)))
+            threads[-1].start()
+            time.sleep(0.2)
+        for thread in threads:
+            thread.join()
+        # Some went into the hole before anybody could know.
+        self.assertTrue(lost)
+        self.assertLess(max(lost), 5)
+
     def test_large_message_over_a_link_that_breaks(self):
         text = 'x' * (8 << 20)
         result = []

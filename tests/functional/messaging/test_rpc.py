@@ -316,6 +316,27 @@ class RpcTest(support.TransportCase):
             with self.assertRaises(oslo_messaging.MessagingTimeout):
                 self.client(self.tr, 'a', timeout=1).call({}, 'echo')
 
+    def test_call_to_a_known_peer_touches_no_store(self):
+        self.serve(self.tr)
+        tr = self.transport(lookup_cache=600, refresh_interval=60,
+                            registration_ttl=200)
+        client = self.client(tr, 'a')
+        client.call({}, 'echo')
+        matchmaker = self.node(tr).matchmaker
+        touched = []
+        for name in dir(base.Matchmaker):
+            if not name.startswith('_') and callable(
+                    getattr(matchmaker, name)):
+                self.addCleanup(setattr, matchmaker, name,
+                                getattr(matchmaker, name))
+                setattr(matchmaker, name,
+                        lambda *args, name=name, **kwargs:
+                        touched.append(name))
+        for i in range(50):
+            self.assertEqual(i, client.call({}, 'echo', x=i))
+            client.cast({}, 'echo', x=i)
+        self.assertEqual([], touched)
+
     def test_store_down_and_known_peers_go_on(self):
         self.serve(self.tr)
         tr = self.transport(lookup_cache=0.1)
