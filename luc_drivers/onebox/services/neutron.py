@@ -58,7 +58,7 @@ def write_config(settings: onebox_settings.Settings,
         'database': {'connection': backend.db_url(settings, 'neutron')},
         'ml2': {
             'type_drivers': 'local,flat,vlan',
-            'tenant_network_types': 'local',
+            'project_network_types': 'local',
             'mechanism_drivers': MECHANISM_DRIVER,
             'extension_drivers': 'port_security',
         },
