@@ -10,6 +10,8 @@
 #   --store embedded     files instead of Cassandra: no server, no Java
 #   --virt qemu          servers are virtual machines, emulated by software
 #   --backend baseline   the same cloud on MariaDB and RabbitMQ, to compare
+#   --backend database-only|messaging-only
+#                        one half of ours, the other half as the baseline's
 #   --state DIR          where everything is kept (~/.luc-onebox)
 #   --venv DIR           virtual environment to use or make (STATE/venv)
 #
@@ -83,12 +85,18 @@ sys.exit(not os.path.exists(sysconfig.get_paths()["include"] + "/Python.h"))' \
             || need+=(python3-dev libc6-dev)
     fi
     command -v memcached >/dev/null || need+=(memcached)
-    if [ "$backend" = baseline ] || [ "$against" = baseline ]; then
+    case $backend-$against in
+    baseline-*|messaging-only-*|*-baseline)
         command -v mariadbd >/dev/null || [ -x /usr/sbin/mariadbd ] \
             || need+=(mariadb-server)
+        ;;
+    esac
+    case $backend-$against in
+    baseline-*|database-only-*|*-baseline)
         [ -x /usr/lib/rabbitmq/bin/rabbitmq-server ] \
             || need+=(rabbitmq-server)
-    fi
+        ;;
+    esac
     if [ "$backend" != baseline ] && [ "$store" != embedded ] \
             && [ -z "${LUC_CASSANDRA_JARS:-}" ]; then
         command -v mvn >/dev/null || need+=(maven)

@@ -35,11 +35,12 @@ def parser() -> argparse.ArgumentParser:
     """Return the command line's parser."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument('--backend', choices=onebox_settings.BACKENDS,
-                        help='luc (Cassandra or files, ZeroMQ) or baseline '
-                             '(MariaDB, RabbitMQ); default: as last time, '
-                             'or luc')
+                        help='luc (Cassandra or files, ZeroMQ), baseline '
+                             '(MariaDB, RabbitMQ), or one half of each: '
+                             'database-only (with RabbitMQ), messaging-only '
+                             '(with MariaDB); default: as last time, or luc')
     common.add_argument('--store', choices=onebox_settings.STORES,
-                        help='of backend luc; embedded needs no server and '
+                        help='of our halves; embedded needs no server and '
                              'no Java (default: as last time, or cassandra)')
     common.add_argument('--state', type=pathlib.Path,
                         default=onebox_settings.default_state(),

@@ -26,7 +26,8 @@ from typing import Any
 
 from luc_drivers.onebox import errors
 
-BACKENDS = ('luc', 'baseline')
+#: ours; MariaDB and RabbitMQ; one half of each
+BACKENDS = ('luc', 'baseline', 'database-only', 'messaging-only')
 STORES = ('cassandra', 'embedded')
 VIRTS = ('fake', 'qemu')
 
@@ -45,8 +46,9 @@ PORTS = {
     'rabbitmq-dist': 25672,
     'epmd': 4369,
 }
-# So that both backends' clouds can run at the same time.
-_DEFAULT_OFFSET = {'luc': 0, 'baseline': 20000}
+# So that several backends' clouds can run at the same time.
+_DEFAULT_OFFSET = {'luc': 0, 'database-only': 10000, 'baseline': 20000,
+                   'messaging-only': 30000}
 
 DATABASES = ('keystone', 'placement', 'glance', 'neutron', 'nova_api',
              'nova_cell0', 'nova_cell1')
@@ -64,7 +66,9 @@ class Settings:
 
     :ivar state: folder of all clouds.
     :ivar venv: virtual environment that holds the services.
-    :ivar backend: ``luc`` (ours) or ``baseline`` (MariaDB, RabbitMQ).
+    :ivar backend: ``luc`` (ours), ``baseline`` (MariaDB, RabbitMQ),
+        ``database-only`` (ours with RabbitMQ), ``messaging-only`` (ours with
+        MariaDB).
     :ivar store: ``cassandra`` or ``embedded``; of no meaning to baseline.
     :ivar port_offset: added to every port.
     :ivar host_ip: address that the services listen on.
@@ -102,7 +106,9 @@ class Settings:
     @property
     def variant(self) -> str:
         """Return the cloud's name: each has a folder of its own."""
-        return self.store if self.backend == 'luc' else self.backend
+        if self.backend in ('luc', 'baseline'):
+            return self.store if self.backend == 'luc' else self.backend
+        return f'{self.backend}-{self.store}'
 
     @property
     def folder(self) -> pathlib.Path:

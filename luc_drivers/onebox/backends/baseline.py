@@ -82,7 +82,7 @@ def _rabbit_env(settings: onebox_settings.Settings) -> dict[str, str]:
 
 
 def servers(settings: onebox_settings.Settings) -> list[daemons.Daemon]:
-    """Return MariaDB and RabbitMQ."""
+    """Return MariaDB and RabbitMQ, or the one that the cloud uses."""
     data = settings.folder / 'mariadb'
     mariadb = [
         shutil.which('mariadbd', path='/usr/sbin:/usr/bin') or 'mariadbd',
@@ -92,7 +92,9 @@ def servers(settings: onebox_settings.Settings) -> list[daemons.Daemon]:
         '--bind-address=127.0.0.1', f'--port={settings.port("mariadb")}',
         '--max-connections=1024', '--skip-name-resolve',
         '--character-set-server=utf8mb4']
-    return [
+    unused = {'database-only': 'mariadb', 'messaging-only': 'rabbitmq'}.get(
+        settings.backend)
+    return [server for server in (
         daemons.Daemon(
             'mariadb', tuple(mariadb),
             port=settings.port('mariadb'), stop_timeout=30.0,
@@ -104,7 +106,7 @@ def servers(settings: onebox_settings.Settings) -> list[daemons.Daemon]:
             stop_timeout=30.0,
             ready=lambda: _run(_rabbitctl(
                 settings, 'await_startup', '--timeout', '2')) is None),
-    ]
+    ) if server.name != unused]
 
 
 def _client(settings: onebox_settings.Settings, sql: str) -> list[str]:
@@ -138,31 +140,50 @@ def start(settings: onebox_settings.Settings, environment: dict[str, str],
 
     :raises errors.OneboxError: a package is missing, or a server fails.
     """
-    for name in ('mariadbd', 'mariadb-install-db', 'rabbitmqctl'):
-        if shutil.which(name, path='/usr/sbin:/usr/bin:/sbin:/bin') is None:
-            raise errors.OneboxError(
-                f'{name} is missing: apt-get install mariadb-server '
-                'rabbitmq-server')
     started = servers(settings)
-    with progress.step('MariaDB and RabbitMQ: starting'):
-        data = settings.folder / 'mariadb'
-        if not (data / 'data' / 'mysql').exists():
-            data.mkdir(parents=True, exist_ok=True)
-            _check(['mariadb-install-db', '--no-defaults',
-                    f'--user={getpass.getuser()}', f'--datadir={data}/data',
-                    '--skip-test-db',
-                    '--auth-root-authentication-method=normal'],
-                   'mariadb-install-db')
-        for server in started:
-            daemons.start(settings, server, environment)
+    used = {server.name for server in started}
+    for server, program in (('mariadb', 'mariadbd'),
+                            ('mariadb', 'mariadb-install-db'),
+                            ('rabbitmq', 'rabbitmqctl')):
+        if server in used and shutil.which(
+                program, path='/usr/sbin:/usr/bin:/sbin:/bin') is None:
+            raise errors.OneboxError(
+                f'{program} is missing: apt-get install {server}-server')
+    with progress.step(f'{" and ".join(sorted(used))}: starting'):
+        if 'mariadb' in used:
+            _install_mariadb(settings)
+        for one in started:
+            daemons.start(settings, one, environment)
         daemons.wait(settings, started)
-    password = settings.store_password
+    if 'mariadb' in used:
+        _make_databases(settings)
+    if 'rabbitmq' in used:
+        _make_accounts(settings)
+
+
+def _install_mariadb(settings: onebox_settings.Settings) -> None:
+    data = settings.folder / 'mariadb'
+    if not (data / 'data' / 'mysql').exists():
+        data.mkdir(parents=True, exist_ok=True)
+        _check(['mariadb-install-db', '--no-defaults',
+                f'--user={getpass.getuser()}', f'--datadir={data}/data',
+                '--skip-test-db',
+                '--auth-root-authentication-method=normal'],
+               'mariadb-install-db')
+
+
+def _make_databases(settings: onebox_settings.Settings) -> None:
     statements = [
-        f"CREATE OR REPLACE USER os@'127.0.0.1' IDENTIFIED BY '{password}'",
+        "CREATE OR REPLACE USER os@'127.0.0.1' IDENTIFIED BY "
+        f"'{settings.store_password}'",
         "GRANT ALL ON *.* TO os@'127.0.0.1'",
         *[f'CREATE DATABASE IF NOT EXISTS {name} CHARACTER SET utf8'
           for name in onebox_settings.DATABASES]]
     _check(_client(settings, '; '.join(statements)), 'MariaDB')
+
+
+def _make_accounts(settings: onebox_settings.Settings) -> None:
+    password = settings.store_password
     if settings.folder.joinpath('rabbitmq', 'accounts').exists():
         return
     if _run(_rabbitctl(settings, 'add_user', 'os', password)) is not None:
@@ -208,7 +229,15 @@ def status(settings: onebox_settings.Settings) -> list[daemons.State]:
 
 def describe(settings: onebox_settings.Settings) -> list[str]:
     """Return lines that show where databases and messages are."""
-    return [
-        'databases: MariaDB on port %d: %s' % (
-            settings.port('mariadb'), ', '.join(onebox_settings.DATABASES)),
-        f'messages: RabbitMQ on port {settings.port("rabbitmq")}']
+    return databases(settings) + endpoints(settings)
+
+
+def databases(settings: onebox_settings.Settings) -> list[str]:
+    """Return lines that show where databases are."""
+    return ['databases: MariaDB on port %d: %s' % (
+        settings.port('mariadb'), ', '.join(onebox_settings.DATABASES))]
+
+
+def endpoints(settings: onebox_settings.Settings) -> list[str]:
+    """Return lines that show where messages are."""
+    return [f'messages: RabbitMQ on port {settings.port("rabbitmq")}']

@@ -28,6 +28,7 @@ from luc_drivers import cql
 from luc_drivers.messaging import admin
 from luc_drivers.messaging import matchmaker
 from luc_drivers.messaging import opts as messaging_opts
+from luc_drivers.messaging.matchmaker import base
 from luc_drivers.onebox import config
 from luc_drivers.onebox import daemons
 from luc_drivers.onebox import errors
@@ -259,12 +260,16 @@ def describe(settings: onebox_settings.Settings) -> list[str]:
 
     Read from the store itself, not from the configuration.
     """
+    return databases(settings) + endpoints(settings)
+
+
+def databases(settings: onebox_settings.Settings) -> list[str]:
+    """Return lines that show where databases are, read from the store."""
     with host_file(settings):
         luc_config.load()
-        lines = (_cassandra_databases(settings)
-                 if settings.store == 'cassandra'
-                 else _embedded_databases(settings))
-        return lines + _endpoints()
+        return (_cassandra_databases(settings)
+                if settings.store == 'cassandra'
+                else _embedded_databases(settings))
 
 
 def _cassandra_databases(settings: onebox_settings.Settings) -> list[str]:
@@ -299,9 +304,14 @@ def _embedded_databases(settings: onebox_settings.Settings) -> list[str]:
     return lines
 
 
-def _endpoints() -> list[str]:
-    """Return who is registered on the bus, and for which topics."""
-    registry = matchmaker.load(messaging_opts.load({}))
+def endpoints(settings: onebox_settings.Settings) -> list[str]:
+    """Return lines that show who is on the bus, and for which topics."""
+    with host_file(settings):
+        registry = matchmaker.load(messaging_opts.load({}))
+        return _endpoints(registry)
+
+
+def _endpoints(registry: base.Matchmaker) -> list[str]:
     topics: dict[str, set[str]] = {}
     for sub in registry.subscriptions():
         topics.setdefault(sub.instance, set()).add(

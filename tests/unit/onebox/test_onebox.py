@@ -17,6 +17,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import stat
 import tempfile
 import unittest
@@ -133,6 +134,23 @@ class ConfigTest(OneboxTest):
                       files['nova-compute/nova.conf']['DEFAULT'][
                           'transport_url'])
         self.assertNotIn('luc/luc.conf', files)
+
+    def test_halves(self):
+        for name, database, transport, server in (
+                ('database-only', 'sqlite+luc:///', 'rabbit://', 'rabbitmq'),
+                ('messaging-only', 'mysql+pymysql://', 'zmq:///',
+                 'mariadb')):
+            cloud = self.cloud(name, 'embedded')
+            files = self.written(cloud)
+            for path, section in (('keystone/keystone.conf', 'database'),
+                                  ('nova-cell1/nova.conf', 'database')):
+                self.assertRegex(files[path][section]['connection'],
+                                '^' + re.escape(database))
+            for path in ('nova/nova.conf', 'nova-compute/nova.conf'):
+                self.assertRegex(files[path]['DEFAULT']['transport_url'],
+                                '^' + re.escape(transport))
+            self.assertEqual([server], cloud.backend.names(cloud.settings))
+            self.assertEqual(f'{name}-embedded', cloud.settings.variant)
 
     def test_existing_cassandra(self):
         cloud = self.cloud(cassandra='10.0.0.1:9999')
@@ -251,7 +269,7 @@ class ConfigTest(OneboxTest):
         names = ('start', 'stop', 'names', 'kill', 'logs', 'status',
                  'write_config', 'db_url', 'transport_url', 'env',
                  'describe')
-        for backend in (backends.luc, backends.baseline):
+        for backend in (backends.luc, backends.baseline, backends.half):
             for name in names:
                 self.assertTrue(callable(getattr(backend, name)), name)
 
