@@ -325,6 +325,21 @@ class BindTest(ProcessCase):
         self.assertEqual(1, self.client(tr, 'a').call({}, 'echo', x=1))
 
 
+class PureClientTest(ProcessCase):
+
+    def test_listens_nowhere_and_is_answered(self):
+        peer = self.peer('a')
+        tr = self.transport()
+        client = self.client(tr, 'a')
+        self.assertEqual(peer.pid, client.call({}, 'pid'))
+        client.cast({}, 'echo', x=1)
+        node = self.node(tr)
+        self.assertFalse(node.bound)
+        self.assertIsNone(node.listening_fd)
+        self.assertEqual([peer.pid], [e.pid for e in
+                                      node.matchmaker.endpoints()])
+
+
 class UrlTest(ProcessCase):
 
     def test_user_and_address_are_ignored_with_one_warning(self):
