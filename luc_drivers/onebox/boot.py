@@ -22,6 +22,8 @@ from luc_drivers.onebox import settings as onebox_settings
 
 BOOT_TIMEOUT = 300.0
 _POLL = 0.1
+# Of the time waited so far: many that ask often would slow each other down.
+_POLL_SHARE = 0.02
 
 
 @dataclasses.dataclass
@@ -82,7 +84,7 @@ def boot(cloud: bootstrap.Cloud, name: str, made_of: Parts,
         if seconds > timeout:
             return Boot(name, server, 'TIMEOUT', seconds,
                         f'still {found["status"]}')
-        time.sleep(_POLL)
+        time.sleep(max(_POLL, seconds * _POLL_SHARE))
 
 
 def delete(cloud: bootstrap.Cloud, server: str,
@@ -102,7 +104,7 @@ def delete(cloud: bootstrap.Cloud, server: str,
         if seconds > timeout:
             raise errors.OneboxError(
                 f'server {server} is not gone after {timeout:.0f} s')
-        time.sleep(_POLL)
+        time.sleep(max(_POLL, seconds * _POLL_SHARE))
 
 
 def console(cloud: bootstrap.Cloud, server: str, awaited: str,
