@@ -95,6 +95,8 @@ def parser() -> argparse.ArgumentParser:
     boots = add('boot', 'boot servers at once and delete them')
     boots.add_argument('count', type=int, metavar='N')
     boots.add_argument('--keep', action='store_true', help="don't delete")
+    boots.add_argument('--timeout', type=float, default=boot.BOOT_TIMEOUT,
+                       metavar='S', help='for each server (%(default).0f)')
     checks = add('check', 'try openstack commands on a running cloud')
     checks.add_argument('--kill', action='append', metavar='SERVICE',
                         help="instead: kill -9 a service, start it again and "
@@ -102,6 +104,9 @@ def parser() -> argparse.ArgumentParser:
                              'turn')
     checks.add_argument('--pause', type=float, default=0.0, metavar='S',
                         help='how long a killed service stays dead (0)')
+    checks.add_argument('--timeout', type=float, default=check.BOOT_TIMEOUT,
+                        metavar='S',
+                        help='for the boot after a kill (%(default).0f)')
     judged = add('tempest', "run Tempest's tests on a running cloud")
     judged.add_argument('regex', nargs='?', metavar='REGEX',
                         help='only tests whose id matches')
@@ -283,15 +288,16 @@ def _do_wipe(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
 
 
 def _do_boot(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
-    boots, wall = boot.boot_many(cloud.settings, args.count, 'boot')
+    boots, wall = boot.boot_many(cloud.settings, args.count, 'boot',
+                                 args.timeout)
     for one in boots:
         print(f'{one.name:<10} {one.server}  {one.status:<8} '
               f'{one.seconds:6.2f} s  {one.fault[:200]}')
     active = sum(one.status == 'ACTIVE' for one in boots)
     print(f'{active} of {args.count} ACTIVE, all after {wall:.1f} s')
     if not args.keep:
-        times, wall = boot.delete_many(cloud.settings,
-                                       [one.server for one in boots])
+        times, wall = boot.delete_many(
+            cloud.settings, [one.server for one in boots], args.timeout)
         print(f'{len(times)} deleted, all after {wall:.1f} s')
     return 0 if active == args.count else 1
 
@@ -302,7 +308,8 @@ def _do_check(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
         cloud.progress.say('all commands work')
         return 0
     names = (check.victims(cloud) if 'all' in args.kill else args.kill)
-    results = check.survive_kills(cloud, names, args.pause)
+    results = check.survive_kills(cloud, names, args.pause,
+                                  args.timeout)
     for name, one in results:
         print(f'{name:<22} next boot {one.status} after {one.seconds:.1f} s')
     return 0
@@ -311,13 +318,10 @@ def _do_check(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
 def _do_tempest(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
     if not clouds.is_up(cloud):
         raise errors.OneboxError('the cloud does not run: onebox.sh up')
-    if args.regex and args.sets:
-        raise errors.OneboxError('give either REGEX or --set')
-    chosen = {args.regex: args.regex} if args.regex else {
-        name: tempest_sets.SETS[name]
-        for name in args.sets or tempest_sets.SETS}
-    return tempest_runs.judge(cloud.settings, cloud.progress, chosen,
-                              args.concurrency, args.results)
+    return tempest_runs.judge(
+        cloud.settings, cloud.progress,
+        tempest_sets.select(args.sets, args.regex), args.concurrency,
+        args.results)
 
 
 def _do_calls(args: argparse.Namespace, cloud: clouds.Cloud) -> int:

@@ -41,23 +41,22 @@ def folder(settings: onebox_settings.Settings) -> pathlib.Path:
 
 
 def judge(settings: onebox_settings.Settings,
-          progress: progress_module.Progress, chosen: dict[str, str],
-          concurrency: int, keep: pathlib.Path | None = None) -> int:
+          progress: progress_module.Progress,
+          chosen: list[sets.Selection], concurrency: int, keep: pathlib.Path | None = None) -> int:
     """Run sets of tests in turn, print how they compare with the baseline.
 
-    :param chosen: {name: regular expression of test ids}
     :param keep: folder for the results.
     :returns: exit status: 0 if nothing failed that the baseline passes.
     :raises errors.OneboxError: Tempest or the cloud lacks something.
     """
     prepare(settings)
     expected, lines, bad = sets.expected(), [], False
-    for name, regex in chosen.items():
-        one = run(settings, progress, name, regex, concurrency)
+    for selection in chosen:
+        one = run(settings, progress, selection, concurrency)
         path = (keep or folder(settings) / 'results') / \
-            f'{settings.variant}-{_file_name(name)}.json'
+            f'{settings.variant}-{_file_name(one.name)}.json'
         results.save(one, path)
-        progress.say(f'{name}: results in {path}')
+        progress.say(f'{one.name}: results in {path}')
         lines += results.report(one, expected)
         bad = bad or bool(results.unexpected(one, expected))
     print('\n' + '\n'.join(lines))
@@ -84,16 +83,15 @@ def prepare(settings: onebox_settings.Settings) -> None:
 
 
 def run(settings: onebox_settings.Settings,
-        progress: progress_module.Progress, name: str, regex: str,
+        progress: progress_module.Progress, selection: sets.Selection,
         concurrency: int) -> results.Run:
     """Run the tests that match; say what fails while it goes on.
 
-    :param name: of the run in its results.
-    :param regex: of test ids.
     :raises errors.OneboxError: no test ran.
     """
     where, env = folder(settings), _environment(settings)
-    stestr = _stestr(settings, name)
+    name, regex = selection.name, selection.regex
+    stestr = _stestr(settings, selection.folder)
     command = [*stestr, 'run', '--concurrency', str(concurrency),
                '--exclude-list', str(sets.EXCLUDED), regex]
     started, wall = datetime.datetime.now(datetime.UTC), time.monotonic()
@@ -132,14 +130,11 @@ def _follow(child: subprocess.Popen, log, progress: progress_module.Progress,
             progress.say(f'{name}: {done} ran, {failed} of them failed')
 
 
-def _stestr(settings: onebox_settings.Settings, name: str) -> list[str]:
+def _stestr(settings: onebox_settings.Settings, below: str) -> list[str]:
     spec = util.find_spec('tempest')
     assert spec is not None and spec.origin is not None
     package = pathlib.Path(spec.origin).parent
-    # A set lies in a folder; to import all of Tempest takes far longer.
-    path = package / ('api/' + name if name in sets.SETS
-                      else 'test_discover')
-    return [settings.program('stestr'), '--test-path', str(path),
+    return [settings.program('stestr'), '--test-path', str(package / below),
             '--top-dir', str(package.parent),
             # As in Tempest's own .stestr.conf: a class is never split.
             '--group_regex', r'([^\.]*\.)*']

@@ -12,6 +12,8 @@
 
 """Which of Tempest's tests are run, and what is known about them."""
 
+from collections.abc import Iterable
+import dataclasses
 import pathlib
 import re
 
@@ -28,6 +30,35 @@ SETS = {
 EXCLUDED = pathlib.Path(__file__).with_name('excluded.txt')
 #: Tests that fail on the baseline, with reasons.
 EXPECTED = pathlib.Path(__file__).with_name('expected.txt')
+
+
+@dataclasses.dataclass(frozen=True)
+class Selection:
+    """What is run at once.
+
+    :ivar name: of the run in its results.
+    :ivar regex: of test ids.
+    :ivar folder: where they lie below the package ``tempest``: to import
+        all of Tempest takes far longer.
+    """
+
+    name: str
+    regex: str
+    folder: str
+
+
+def select(names: Iterable[str] | None, regex: str | None
+           ) -> list[Selection]:
+    """Return what to run: whole sets, or what matches in them or anywhere.
+
+    :param names: of sets; None: all.
+    """
+    if names is None and regex:
+        return [Selection(regex, regex, 'test_discover')]
+    return [Selection(f'{name}: {regex}' if regex else name,
+                      regex or SETS[name], f'api/{name}')
+            for name in names or SETS]
+
 
 _NOTE = re.compile(r'\s+#\s*')
 

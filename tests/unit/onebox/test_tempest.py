@@ -133,6 +133,17 @@ class SetsTest(testtools.TestCase):
                 if re.search(regex, test)])
 
 
+    def test_selection(self):
+        whole = sets.select(None, None)
+        self.assertEqual(list(sets.SETS), [one.name for one in whole])
+        self.assertEqual(('api/image', sets.SETS['image']),
+                         (whole[1].folder, whole[1].regex))
+        self.assertEqual([sets.Selection('x', 'x', 'test_discover')],
+                         sets.select(None, 'x'))
+        self.assertEqual([sets.Selection('compute: x', 'x', 'api/compute')],
+                         sets.select(['compute'], 'x'))
+
+
 class RunTest(testtools.TestCase):
 
     def test_without_tempest(self):
