@@ -127,23 +127,25 @@ def console(cloud: bootstrap.Cloud, server: str, awaited: str,
         time.sleep(1.0)
 
 
-def boot_many(settings: onebox_settings.Settings, count: int,
-              prefix: str) -> tuple[list[Boot], float]:
+def boot_many(settings: onebox_settings.Settings, count: int, prefix: str,
+              timeout: float = BOOT_TIMEOUT) -> tuple[list[Boot], float]:
     """Boot servers at once; return them and the seconds until the last."""
     cloud = bootstrap.Cloud(settings)
     made_of = parts(cloud)
     started = time.monotonic()
     with futures.ThreadPoolExecutor(count) as pool:
         boots = list(pool.map(
-            lambda at: boot(cloud, f'{prefix}{at}', made_of), range(count)))
+            lambda at: boot(cloud, f'{prefix}{at}', made_of, timeout),
+            range(count)))
     return boots, time.monotonic() - started
 
 
-def delete_many(settings: onebox_settings.Settings,
-                servers: list[str]) -> tuple[list[float], float]:
+def delete_many(settings: onebox_settings.Settings, servers: list[str],
+                timeout: float = BOOT_TIMEOUT) -> tuple[list[float], float]:
     """Delete servers at once; return times and the seconds until the last."""
     cloud = bootstrap.Cloud(settings)
     started = time.monotonic()
     with futures.ThreadPoolExecutor(max(1, len(servers))) as pool:
-        times = list(pool.map(lambda server: delete(cloud, server), servers))
+        times = list(pool.map(
+            lambda server: delete(cloud, server, timeout), servers))
     return times, time.monotonic() - started

@@ -153,12 +153,14 @@ def victims(cloud: clouds.Cloud) -> list[str]:
 
 
 def survive_kills(cloud: clouds.Cloud, names: list[str],
-                  pause: float = 0.0) -> list[tuple[str, boot.Boot]]:
+                  pause: float = 0.0, timeout: float = BOOT_TIMEOUT
+                  ) -> list[tuple[str, boot.Boot]]:
     """``kill -9`` and start services, one after the other, and boot.
 
     :param pause: seconds for which each stays dead.
+    :param timeout: seconds in which a boot must end.
     :returns: for each service the boot that came right after its start.
-    :raises errors.OneboxError: a boot is not ACTIVE in BOOT_TIMEOUT.
+    :raises errors.OneboxError: a boot does not end ACTIVE in time.
     """
     results = []
     for name in names:
@@ -167,11 +169,11 @@ def survive_kills(cloud: clouds.Cloud, names: list[str],
         with cloud.progress.step(f'boot after kill -9 of {name}'):
             started = time.monotonic()
             booted = boot.boot(connection, f'after-{name}',
-                               boot.parts(connection), BOOT_TIMEOUT)
+                               boot.parts(connection), timeout)
             booted.seconds = time.monotonic() - started
         _expect(booted.status == 'ACTIVE',
                 f'boot after kill -9 of {name}: ACTIVE',
                 f'{booted.status} {booted.fault}')
-        boot.delete(connection, booted.server)
+        boot.delete(connection, booted.server, timeout)
         results.append((name, booted))
     return results
