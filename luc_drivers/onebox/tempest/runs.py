@@ -42,7 +42,8 @@ def folder(settings: onebox_settings.Settings) -> pathlib.Path:
 
 def judge(settings: onebox_settings.Settings,
           progress: progress_module.Progress,
-          chosen: list[sets.Selection], concurrency: int, keep: pathlib.Path | None = None) -> int:
+          chosen: list[sets.Selection], concurrency: int,
+          keep: pathlib.Path | None = None) -> int:
     """Run sets of tests in turn, print how they compare with the baseline.
 
     :param keep: folder for the results.
