@@ -19,6 +19,7 @@ import json
 import os
 import pathlib
 import platform
+import signal
 import statistics
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from tests.bench.messaging import report
 from tests.bench.messaging import scenarios
 from tests.bench.messaging import sides
 
-_RESULTS = pathlib.Path(__file__).parents[1] / 'results'
+_DEFAULT = pathlib.Path(__file__).parents[1] / 'results' / 'messaging.json'
 
 _ALL_SIDES = [sides.OURS, sides.CURVE, sides.CLASSIC, sides.QUORUM]
 
@@ -71,8 +72,9 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
                         help='of each load; medians count '
                              '(default: %(default)s)')
     parser.add_argument('--output', type=pathlib.Path,
-                        help='file for the results (default: only with all '
-                             'scenarios, %s)' % (_RESULTS / 'messaging.json'))
+                        help='file that the results are added to, by '
+                             'scenario (default: %s if all sides are '
+                             'measured, else none)' % _DEFAULT)
     parser.add_argument('--report', action='store_true',
                         help='measure nothing; make the table and the plot '
                              'of the results again')
@@ -91,15 +93,12 @@ def _median(runs: list[dict]) -> dict:
 def _machine() -> dict[str, ty.Any]:
     return {
         'cpus': os.cpu_count(),
-        'load': os.getloadavg()[0],
         'python': platform.python_version(),
         'kernel': platform.release(),
         'oslo.messaging': oslo_messaging.version.version_info
         .release_string(),
         'pyzmq': zmq.__version__,
         'libzmq': zmq.zmq_version(),
-        'date': datetime.datetime.now(datetime.UTC).isoformat(
-            timespec='minutes'),
     }
 
 
@@ -110,10 +109,15 @@ def _measure(options: argparse.Namespace, folder: str) -> dict:
         return not wanted or any(w in name for w in wanted)
 
     results: dict[str, ty.Any] = {
-        'command': 'python -m tests.bench messaging ' + ' '.join(
-            sys.argv[2:]),
-        'machine': _machine(), 'figures': {}}
+        'machine': _machine(), 'figures': {}, 'runs': {}}
     figures = results['figures']
+
+    def done(name: str) -> None:
+        results['runs'][name] = {
+            'date': datetime.datetime.now(datetime.UTC).isoformat(
+                timespec='minutes'), 'load': os.getloadavg()[0]}
+        _say(name, figures[name])
+
     measured = sides.make(folder, options.sides.split(','))
     try:
         for load in LOADS:
@@ -125,12 +129,12 @@ def _measure(options: argparse.Namespace, folder: str) -> dict:
                     runs[side.name].append(load.run(side, options.seconds))
             figures[load.name] = {
                 name: _median(r) for name, r in runs.items()}
-            _say(load.name, figures[load.name])
+            done(load.name)
         for name, function in _specials(options.seconds).items():
             if chosen(name):
                 figures[name] = {side.name: function(side)
                                  for side in measured}
-                _say(name, figures[name])
+                done(name)
     finally:
         for side in measured:
             side.close()
@@ -157,15 +161,22 @@ def main(arguments: list[str]) -> int:
     """Measure and report; returns the exit code."""
     options = _parse(arguments)
     path = options.output
-    if path is None and (options.report or not options.only):
-        path = _RESULTS / 'messaging.json'
+    if path is None and (options.report or
+                         options.sides.split(',') == _ALL_SIDES):
+        path = _DEFAULT
     if options.report:
         report.write(json.loads(path.read_text()))
         return 0
+    # So that all that was started is stopped when this is.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     with tempfile.TemporaryDirectory(prefix='luc-bench-') as folder:
         results = _measure(options, folder)
     if path is not None:
         path.parent.mkdir(exist_ok=True)
+        if path.exists():
+            earlier = json.loads(path.read_text())
+            for part in ('figures', 'runs'):
+                results[part] = {**earlier[part], **results[part]}
         path.write_text(json.dumps(results, indent=1) + '\n')
         report.write(results)
     return 0

@@ -55,7 +55,7 @@ def _number(value: ty.Any) -> str:
     return '%.3g' % value
 
 
-def _loads(figures: dict) -> str:
+def _loads(figures: dict, runs: dict) -> str:
     rows = []
     for name, by_side in figures.items():
         if name.count('-') != 3:
@@ -71,14 +71,15 @@ def _loads(figures: dict) -> str:
                 _number((values['client_memory'] + values['server_memory'] +
                          values['broker_memory']) / 2 ** 20),
                 '%d, %d' % (values['client_threads'],
-                            values['client_connections'])])
+                            values['client_connections']),
+                '%.0f' % runs[name]['load']])
     return _table(['load', 'transport', 'per second', 'p50 (ms)',
                    'p99 (ms)', 'CPU s per 1,000', 'of it client', 'server',
                    'broker', 'memory, all processes (MiB)',
-                   'threads, connections of the client'], rows)
+                   'threads, connections of the client', 'load'], rows)
 
 
-def _others(figures: dict) -> str:
+def _others(figures: dict, runs: dict) -> str:
     rows = []
     for name, by_side in figures.items():
         if name.count('-') == 3:
@@ -86,8 +87,8 @@ def _others(figures: dict) -> str:
         for side, values in by_side.items():
             rows.append([name, _NAMES[side], ', '.join(
                 '%s %s' % (n.replace('_', ' '), _number(v))
-                for n, v in values.items())])
-    return _table(['measurement', 'transport', 'figures'], rows)
+                for n, v in values.items()), '%.0f' % runs[name]['load']])
+    return _table(['measurement', 'transport', 'figures', 'load'], rows)
 
 
 def ratios(figures: dict) -> list[tuple[str, str, float, str, float]]:
@@ -128,12 +129,13 @@ def write(results: dict) -> None:
     TABLE.write_text('\n'.join([
         '.. Written by ``python -m tests.bench messaging``.',
         '',
-        'Measured %s by ``%s``: %d cores, load before %.1f, Python %s, '
-        'oslo.messaging %s, pyzmq %s, kernel %s.' % (
-            machine['date'], results['command'].strip(), machine['cpus'],
-            machine['load'], machine['python'], machine['oslo.messaging'],
+        '%d cores, Python %s, oslo.messaging %s, pyzmq %s, kernel %s. The '
+        'machine\'s load average (what else ran on it) is given with each '
+        'figure: the sides took turns within it.' % (
+            machine['cpus'], machine['python'], machine['oslo.messaging'],
             machine['pyzmq'], machine['kernel']),
-        '', _targets(figures), '', _loads(figures), '', _others(figures)]))
+        '', _targets(figures), '', _loads(figures, results['runs']),
+        '', _others(figures, results['runs'])]))
     try:
         import matplotlib
     except ImportError:
