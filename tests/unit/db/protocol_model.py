@@ -21,12 +21,13 @@ of luc_drivers.db.transaction, not a copy.
 import collections
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
+import contextlib
 import dataclasses
 from typing import Any
 
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import address
-from luc_drivers.db.catalog import schema as s
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.rows import RowChange
@@ -35,23 +36,18 @@ from luc_drivers.db.store.base import GroupRead
 from luc_drivers.db.transaction import bounds
 from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import reader
+from luc_drivers.db.transaction import shared_turns
 from luc_drivers.db.transaction import sweeper
 from luc_drivers.testing import faulty_store
 from tests.unit.db import ghost
 from tests.unit.db import memory_store
+from tests.unit.db import model_operations
 from tests.unit.db import schedule
 from tests.unit.db import transaction_fixtures as fixtures
+from tests.unit.db.model_operations import CELLS
+from tests.unit.db.model_operations import KEYS
+from tests.unit.db.model_operations import SCHEMA
 
-CELLS = s.Table(
-    60, 'cells', fixtures.columns('g', '#n', 'v', 'u'), ('n',), ('g', 'n'),
-    s.Grouping(60, ('g',)),
-    (s.Index(61, 'cells_v', ('v',), buckets=2), s.Index(62, 'cells_scan', ()),
-     s.Index(63, 'cells_u', ('u',), unique_columns=('u',),
-             guard=s.Guard.OWN)))
-SCHEMA = fixtures.schema(
-    CELLS, fixtures.ITEMS, fixtures.PARTS, fixtures.USERS, fixtures.TEAMS,
-    fixtures.LOGS)
-KEYS = [('A', 1), ('A', 2), ('B', 1), ('B', 2), ('C', 1)]
 LOCALITIES = ['global', 'at_site1']
 
 #: in virtual seconds, ten of the scheduler's steps
@@ -90,6 +86,9 @@ class Process:
         self.committer.ghost = world.ghost
         self.sweeper = sweeper.Sweeper(
             store, self.clock, self.reader.resolver, world.bounds)
+        self.turns = shared_turns.SharedTurns(
+            store, self.clock, self.reader.resolver, background,
+            world.bounds)
 
     def _submit(self, task: Callable[[], Any], delay: float = 0.0,
                 needed: bool = False) -> None:
@@ -120,12 +119,14 @@ class Process:
         return [r for r in rows if r.values[column] in values]
 
 
-class World:
+class World(model_operations.Operations):
     """One schedule."""
 
-    def __init__(self, seed: int, kind: str, sweep: bool = False) -> None:
+    def __init__(self, seed: int, kind: str, sweep: bool = False,
+                 turns: bool = False) -> None:
         self.seed = seed
         self.kind = kind
+        self.turns = turns
         self.bounds = BOUNDS
         self.scheduler = schedule.Scheduler(seed)
         self.random = self.scheduler.random
@@ -211,9 +212,9 @@ class World:
 
     def _transaction(self, process: Process, logical: ghost.Logical) -> str:
         if self.kind == 'cells':
-            make = self._cells()
+            make = self.draw_cells()
         else:
-            make = self._references()
+            make = self.draw_references()
         committer = process.committer
         for _ in range(4):
             try:
@@ -221,7 +222,10 @@ class World:
                 if not changes:
                     return 'failed'
                 committer.logical, committer.changes = logical, changes
-                txid = committer.commit(SCHEMA, changes)
+                with self._in_turn(process, changes) as turn:
+                    if not turn:
+                        continue
+                    txid = committer.commit(SCHEMA, changes)
                 self.ghost.acknowledged.add(txid)
                 return 'ok'
             except errors.Refused:
@@ -233,173 +237,27 @@ class World:
                 return 'failed'
         return 'failed'
 
-    def insert(self, name: str, *values: Any) -> RowChange:
-        self.created += 1
-        return RowChange(SCHEMA.tables[name], None,
-                         dict(enumerate(values, 1)), created=self.created)
-
-    @staticmethod
-    def change(row: StoredRow, **values: Any) -> RowChange:
-        new = dict(row.values)
-        for name, value in values.items():
-            new[row.table.column(name).number] = value
-        return RowChange(row.table, row, new)
-
-    def _cells(self) -> Callable[[Process], list[RowChange]]:
-        """Draw a transaction over cells."""
-        r = self.random
-        kind = r.choice(['several', 'several', 'one', 'unique', 'flip',
-                         'move'])
-        if kind == 'one':
-            keys = [('A', 1), ('A', 2)][:r.choice([1, 2])]
-        elif kind in ('flip', 'move'):
-            keys = [r.choice(KEYS)]
-        elif kind == 'unique':
-            keys = r.choice([[('B', 1)], [('C', 1)], [('A', 1), ('C', 1)]])
-        else:
-            keys = r.sample(KEYS, r.choice([2, 3]))
-        some = ['a', 'b', 'flip', 'touch', 'insert', 'delete']
-        if kind == 'flip':
-            some = ['flip', 'a', 'b']
-        elif kind == 'unique':
-            some = ['unique', 'unique', 'delete', 'replace']
-        elif kind == 'move':
-            some = ['move']
-        operations = {key: r.choice(some) for key in keys}
-        target = r.choice(KEYS)
-
-        def make(process: Process) -> list[RowChange]:
-            wanted = [(g, n) for g, n in operations]
-            rows = process.rows('cells', *wanted)
-            changes: list[RowChange] = []
-            for key, row in zip(wanted, rows):
-                made = self._operate(
-                    process, operations[key], key, row, target)
-                if made is None:
-                    return []
-                changes += made
-            return changes
-
-        return make
-
-    def _operate(self, process: Process, operation: str, key: tuple,
-                 row: StoredRow | None, target: tuple
-                 ) -> list[RowChange] | None:
-        """Return the changes of one operation; None: it can't be done."""
-        if operation in ('insert', 'unique'):
-            if row is not None:
-                return None
-            u = None
-            if operation == 'unique':
-                u = 'u'
-                if process.find('cells', 'cells_u', 'u'):
-                    return None
-            return [self.insert('cells', *key, 'a', u)]
-        if row is None:
-            if operation in ('a', 'b', 'flip'):
-                value = 'a' if operation == 'flip' else operation
-                return [self.insert('cells', *key, value, None)]
-            return None
-        value = row.values[3]
-        if operation == 'delete':
-            return [RowChange(row.table, row, None)]
-        if operation == 'touch':
-            return [self.change(row)]
-        if operation == 'flip':
-            return [self.change(row, v='b' if value == 'a' else 'a')]
-        if operation == 'replace':
-            # one unique value leaves a row and comes to another
-            (other,) = process.rows('cells', target)
-            if other is not None or key == target:
-                return None
-            return [RowChange(row.table, row, None),
-                    self.insert('cells', *target, 'b', row.values[4])]
-        if operation == 'move':
-            (other,) = process.rows('cells', target)
-            if other is not None:
-                return None
-            return [self.change(row, g=target[0], n=target[1])]
-        return [self.change(row, v=operation)]
-
-    def _references(self) -> Callable[[Process], list[RowChange]]:
-        """Draw a transaction over parents and children."""
-        r = self.random
-        number = r.randint(1, 2)
-        parent = r.choice(['p', 'p', 'q'])
-        kind = r.choice(['team+', 'team-', 'team-', 'user+', 'user+', 'user-',
-                         'user>', 'log+', 'item+', 'item-', 'part+', 'part-',
-                         'team@', 'item@'])
-
-        def make(process: Process) -> list[RowChange]:
-            return getattr(self, '_' + {
-                'team': 'teams', 'user': 'users', 'logs': 'logs',
-                'item': 'items', 'part': 'parts', 'log+': 'logs',
-            }[kind[:4]])(process, kind[-1], parent, number)
-
-        return make
-
-    def _teams(self, process: Process, what: str, parent: str, number: int
-               ) -> list[RowChange]:
-        return self._parent(process, 'teams', what, parent)
-
-    def _items(self, process: Process, what: str, parent: str, number: int
-               ) -> list[RowChange]:
-        return self._parent(process, 'items', what, parent)
-
-    def _parent(self, process: Process, name: str, what: str, key: str
-                ) -> list[RowChange]:
-        (row,) = process.rows(name, (key, key))
-        if what == '+':
-            rest = ('v', 'w') if name == 'items' else ('name',)
-            return [] if row else [self.insert(name, key, *rest)]
-        if row is None:
-            return []
-        if what == '@':
-            return [self.change(row)]
-        # the statement-time check: no children are to be seen
-        if name == 'items':
-            access = [BoundAccess(SCHEMA.tables['parts'], Path.GROUP,
-                                  [(key,)])]
-        else:
-            users = SCHEMA.tables['users']
-            access = [
-                BoundAccess(users, Path.INDEX, [(key,)], users.indexes[1]),
-                BoundAccess(SCHEMA.tables['logs'], Path.GROUP, [()])]
-        column = {'parts': 2, 'users': 3, 'logs': 2}
-        for rows in process.reader.rows(SCHEMA, access):
-            if any(c.values[column[c.table.name]] == key for c in rows):
-                return []
-        return [RowChange(row.table, row, None)]
-
-    def _users(self, process: Process, what: str, parent: str, number: int
-               ) -> list[RowChange]:
-        key = f'u{number}'
-        (row,) = process.rows('users', (key, key))
-        (team,) = process.rows('teams', (parent, parent))
-        if what == '+':
-            if row is not None or team is None:
-                return []
-            return [self.insert('users', key, f'name{number}', parent)]
-        if row is None:
-            return []
-        if what == '-':
-            return [RowChange(row.table, row, None)]
-        return [self.change(row, team=parent)] if team else []
-
-    def _logs(self, process: Process, what: str, parent: str, number: int
-              ) -> list[RowChange]:
-        (team,) = process.rows('teams', (parent, parent))
-        return [self.insert('logs', 'text', parent)] if team else []
-
-    def _parts(self, process: Process, what: str, parent: str, number: int
-               ) -> list[RowChange]:
-        (row,) = process.rows('parts', (parent, number))
-        (item,) = process.rows('items', (parent, parent))
-        if what == '+':
-            if row is not None or item is None:
-                return []
-            return [self.insert('parts', number, parent, f'n{number}', '')]
-        return [] if row is None else [RowChange(row.table, row, None)]
+    @contextlib.contextmanager
+    def _in_turn(self, process: Process, changes: list[RowChange]
+                 ) -> Iterator[bool]:
+        """Take the turns of changed rows, as compare-and-sets do."""
+        rows = [change.old for change in changes if change.old is not None]
+        if not self.turns or not rows or self.random.random() < .3:
+            yield True
+            return
+        holder = self.random.randbytes(16)
+        turns = process.turns
+        if not turns.take(holder, rows):
+            self.counts['turns lost'] += 1
+            turns.wait(holder, rows, process.clock.monotonic() + 5)
+            yield False
+            return
+        self.counts['turns'] += 1
+        try:
+            yield True
+        finally:
+            turns.give(holder, [(row.address.group, row.address.key)
+                                for row in rows])
 
     # --- readers
 
@@ -513,15 +371,17 @@ class Report:
 
 def explore(count: int, start: int = 0, kind: str = 'cells',
             sweep: bool = False, stop: bool = False,
-            prepare: Callable[[World], None] | None = None) -> Report:
+            prepare: Callable[[World], None] | None = None,
+            turns: bool = False) -> Report:
     """Run schedules.
 
     :param stop: at the first violation.
+    :param turns: transactions take turns, as compare-and-sets do.
     :param prepare: may change each world before it runs.
     """
     report = Report()
     for seed in range(start, start + count):
-        world = World(seed, kind, sweep)
+        world = World(seed, kind, sweep, turns)
         if prepare is not None:
             prepare(world)
         try:

@@ -53,6 +53,11 @@ class ProtocolModelTest(unittest.TestCase):
         self.assertGreater(report.counts['swept'], 0)
         self.assertLess(report.left_markers, 30)
 
+    def test_with_turns(self):
+        report = self.explore(250, turns=True, start=200000)
+        self.assertGreater(report.counts['turns'], 100, str(report))
+        self.assertGreater(report.counts['turns lost'], 20, str(report))
+
     def test_a_schedule_is_repeatable(self):
         one, two = (protocol_model.explore(20, start=50) for _ in 'ab')
         self.assertEqual(str(one), str(two))
