@@ -316,7 +316,7 @@ class RpcListener(driver_base.PollStyleListener):
         self.node.remove_listener(self, [self.subscription])
         slot = waiting.slot()
         self.node.io.push(self._surrender, slot)
-        held = (slot.get(1.0) or ([],))[0]
+        held: list[incoming.Incoming] = (slot.get(1.0) or ([],))[0]
         left = []
         while True:
             item = self._slot.get(0)
