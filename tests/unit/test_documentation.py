@@ -201,9 +201,14 @@ class CommandsTest(base.BaseTestCase):
 
     def check_module(self, words):
         self.assertEqual('-m', words[1])
-        path = ROOT.joinpath(*words[2].split('.'))
-        self.assertTrue(path.with_suffix('.py').exists()
-                        or (path / '__main__.py').exists(), words[2])
+        names = words[2:3]
+        if names == ['unittest']:
+            names = [word for word in words[3:] if not word.startswith('-')]
+        for name in names:
+            path = ROOT.joinpath(*name.split('.'))
+            self.assertTrue(
+                path.with_suffix('.py').exists()
+                or (path / '__main__.py').exists(), name)
 
 
 class RunTest(base.BaseTestCase):
