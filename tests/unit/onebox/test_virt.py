@@ -19,6 +19,7 @@ import shutil
 import tempfile
 from unittest import mock
 
+from luc_drivers.onebox import boot
 from luc_drivers.onebox import cloud as clouds
 from luc_drivers.onebox import errors
 from luc_drivers.onebox import guest
@@ -82,6 +83,24 @@ class QemuTest(test_onebox.OneboxTest):
             self.assertRaisesRegex(
                 errors.OneboxError, 'needs root', clouds.write_config,
                 self.cloud(store='embedded', virt='qemu'))
+
+
+class ConsoleTest(test_onebox.OneboxTest):
+
+    def console(self, *shown, timeout=60.0):
+        client = mock.Mock()
+        client.compute.side_effect = [{'output': text} for text in shown]
+        with mock.patch('time.sleep'):
+            return boot.console(client, 'id', 'is up', timeout)
+
+    def test_waits_for_the_text(self):
+        self.assertEqual('a\nis up\n', self.console('', 'a\n',
+                                                    'a\nis up\n'))
+
+    def test_shows_the_end_of_one_that_never_says_it(self):
+        self.assertRaisesRegex(
+            errors.OneboxError, "does not say .* its end: 'panic'",
+            self.console, 'panic', timeout=-1.0)
 
 
 class GuestTest(test_onebox.OneboxTest):
