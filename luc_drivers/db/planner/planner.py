@@ -24,6 +24,7 @@ from typing import Any
 
 from sqlglot import exp
 
+from luc_drivers.db import errors
 from luc_drivers.db.catalog import schema as schemas
 from luc_drivers.db.planner import access
 from luc_drivers.db.planner import choose
@@ -39,6 +40,8 @@ from luc_drivers.db.planner import views
 
 LOG = logging.getLogger(__name__)
 
+#: parameters of one statement, at most
+VARIABLES = 250000
 _WRITES = (plans.Kind.INSERT, plans.Kind.UPDATE, plans.Kind.DELETE)
 
 
@@ -89,6 +92,9 @@ class Planner:
             if found is not None:
                 self._plans.move_to_end(key)
                 return found[1]
+        if len(sql) > 2 * VARIABLES and sql.count('?') > VARIABLES:
+            # SQLite's own limit, said before minutes of analysis
+            raise errors.OperationalError('too many SQL variables')
         made = self._make(sql, schema)
         with self._lock:
             _keep(self._plans, key, (schema, made), self._size)

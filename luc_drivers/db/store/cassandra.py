@@ -41,6 +41,8 @@ from luc_drivers.db.store.cassandra_texts import Statements
 #: partitions that one request reads at most: more would burden one
 #: coordinator, fewer cost the client more (0.2 ms of CPU a request)
 GROUPED = 24
+#: primary keys that one request lists at most
+LISTED = 1000
 
 
 class CassandraStore(base.Store):
@@ -277,10 +279,10 @@ class CassandraStore(base.Store):
         requests, targets = [], []
         for (locality, tables, all_pks, __), numbers in shapes.items():
             for chunk in _batched(numbers, GROUPED):
-                requests.append((locality, self._read_request(
-                    locality, tables, all_pks, [reads[n] for n in chunk],
-                    serial)))
-                targets.append(chunk)
+                for some in _parts([reads[n] for n in chunk]):
+                    requests.append((locality, self._read_request(
+                        locality, tables, all_pks, some, serial)))
+                    targets.append(chunk)
         return requests, targets
 
     def _read_request(self, locality: str, tables: tuple[int, ...],
@@ -519,6 +521,17 @@ def _batched(items: Sequence[Any], size: int) -> Iterable[list[Any]]:
         yield list(items[at:at + size])
 
 
+def _parts(reads: list[base.GroupRead]) -> Iterable[list[base.GroupRead]]:
+    """Yield reads that one request can carry: a long list of primary keys
+    is cut."""
+    if len(reads) > 1 or len(reads[0].pks or ()) <= LISTED:
+        yield reads
+        return
+    read, = reads
+    for pks in _batched(sorted(set(read.pks or ())), LISTED):
+        yield [read._replace(pks=tuple(pks))]
+
+
 def _deal(chunk: Sequence[int], reads: Sequence[base.GroupRead],
           rows: list[tuple], results: list[list[base.Row]]) -> None:
     """Give each read of a request its rows."""
@@ -533,7 +546,7 @@ def _deal(chunk: Sequence[int], reads: Sequence[base.GroupRead],
         if read.pks is not None:
             wanted = set(read.pks)
             found = [r for r in found if r.key.pk in wanted]
-        results[number] = found
+        results[number] = results[number] + found
 
 
 def _deal_index(chunk: Sequence[int], reads: Sequence[base.IndexRead],

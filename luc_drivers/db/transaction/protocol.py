@@ -40,6 +40,7 @@ from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
 from luc_drivers.db.transaction import changes as changes_module
 from luc_drivers.db.transaction import references
+from luc_drivers.db.transaction import sizes
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.applier import Applier
 from luc_drivers.db.transaction.bounds import Bounds
@@ -113,6 +114,7 @@ class Committer:
             the transaction should be run again on fresh rows.
         :raises OutcomeUnknown: it may have been committed or not.
         :raises StoreUnavailable: nothing was committed.
+        :raises DataError: it is too large (see `sizes`).
         """
         if not changes:
             return None
@@ -136,6 +138,7 @@ class Committer:
                parents: Iterable[StoredRow], check_references: bool) -> _Run:
         site = self.store.settings.site
         plan = changes_module.plan(changes, self.clock, site)
+        sizes.check(plan.intents.values())
         run = _Run(plan, self.clock.monotonic() + self.bounds.lock_wait)
         if check_references:
             checks = references.parent_checks(schema, changes, site)

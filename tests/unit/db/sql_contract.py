@@ -17,6 +17,7 @@ import uuid
 
 import sqlalchemy as sa
 from sqlalchemy import orm
+from testtools import matchers
 
 from luc_drivers.db import dbapi
 from luc_drivers.db import engine
@@ -78,6 +79,54 @@ class ConnectionTests:
 
 class SqlTests(ConnectionTests):
     """What SQL does."""
+
+    def test_large_text(self):
+        """A request spec of a megabyte comes back, and can be changed."""
+        self.connection.isolation_level = None
+        text = 'é' * (1 << 19)
+        self.run_sql('INSERT INTO k VALUES (1, ?, NULL)', (text,))
+        self.assertEqual([(text,)], self.run_sql('SELECT v FROM k'))
+        self.run_sql("UPDATE k SET v = v || 'x' WHERE id = 1")
+        self.assertEqual([(text + 'x',)], self.run_sql(
+            'SELECT v FROM k WHERE id = 1'))
+
+    def test_too_large(self):
+        """One clear error, and nothing is written."""
+        self.connection.isolation_level = None
+        large = 'x' * (16 << 20)
+        self.run_sql("INSERT INTO k VALUES (1, 'small', NULL)")
+        store = self.connection._session.database.store
+        for sql, parameters in (
+                ('INSERT INTO k VALUES (2, ?, NULL)', (large,)),
+                ('UPDATE k SET v = ? WHERE id = 1', (large,))):
+            before = store.here.rounds
+            exc = self.assertRaises(
+                dbapi.DataError, self.run_sql, sql, parameters)
+            self.assertIn('a row of k would hold 167', str(exc))
+            # nothing but what had to be read
+            self.assertThat(store.here.rounds - before,
+                            matchers.LessThan(3))
+        self.assertEqual([(1, 'small')], self.run_sql(
+            'SELECT id, v FROM k'))
+
+    def test_long_keys(self):
+        """Beyond Cassandra's 64 KiB, and told apart by their end."""
+        self.connection.isolation_level = None
+        for end in 'ab':
+            self.run_sql("INSERT INTO m VALUES (?, 'y')", ('x' * 70000 + end,))
+        self.assertEqual([('x' * 70000 + 'b',)], self.run_sql(
+            'SELECT a FROM m WHERE a = ?', ('x' * 70000 + 'b',)))
+
+    def test_long_lists(self):
+        self.run_sql("INSERT INTO k VALUES (7, 'a', NULL)")
+        marks = ', '.join(['?'] * 2000)
+        self.assertEqual([(7,)], self.run_sql(
+            f'SELECT id FROM k WHERE id IN ({marks})', range(2000)))
+        marks = ', '.join(['?'] * 300000)
+        exc = self.assertRaises(
+            dbapi.OperationalError, self.run_sql,
+            f'SELECT id FROM k WHERE id IN ({marks})', range(300000))
+        self.assertIn('too many SQL variables', str(exc))
 
     def test_what_is_renamed_or_dropped_is_not_there(self):
         self.filled()

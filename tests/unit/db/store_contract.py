@@ -191,6 +191,14 @@ class StoreContract:
             for n, rows in enumerate(found):
                 self.assertEqual(n % step == 0, bool(rows))
 
+    def test_many_rows_of_a_group_by_key(self):
+        group = self.group()
+        keys = [RowKey(5, b'%05d' % n) for n in range(0, 2500, 25)]
+        self.put(group, *[insert(k, txid(1)) for k in keys])
+        rows = self.get(group, 5, pks=tuple(
+            b'%05d' % n for n in range(2500)))
+        self.assertEqual(keys, [r.key for r in rows])
+
     def test_read_both(self):
         """Groups and index slices in one round, each in its place."""
         group, other = self.group(), self.group()
