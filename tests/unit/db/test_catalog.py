@@ -302,6 +302,25 @@ class TestLog(CatalogCase):
         late.apply_ddl('DROP TABLE t3')
         self.assertEqual(late.current(), self.catalog.refresh())
 
+    def test_views_in_snapshots(self):
+        self.useFixture(fixtures.MockPatchObject(log, 'SNAPSHOT_EVERY', 3))
+        other = self.process()
+        other.current()
+        self.ddl('CREATE VIEW v (x) AS SELECT name FROM parent', PARENT,
+                 'CREATE VIEW w AS SELECT x FROM v',
+                 'ALTER TABLE parent RENAME TO elder')
+        self.assertTrue(log.since_snapshot(
+            self.store.catalog_read())[0][1].snapshot)
+        late = self.process()
+        self.assertEqual(self.catalog.current(), late.current())
+        self.assertEqual(self.catalog.current(), other.refresh())
+        self.assertEqual(['v', 'w'], list(late.current().views))
+        view = late.current().views['v']
+        self.assertEqual(('(x)', 'SELECT name FROM "elder"'),
+                         (view.columns, view.query))
+        late.apply_ddl('DROP VIEW v')
+        self.assertEqual(['w'], list(self.catalog.refresh().views))
+
     def test_newer_format_is_refused(self):
         self.useFixture(fixtures.MockPatchObject(log, 'FORMAT', 2))
         self.ddl(PARENT)
