@@ -107,7 +107,8 @@ class Side:
             return self.broker.url(self.name, port)
         if self.name == CURVE:
             query = {'security': 'curve', **query}
-        return 'zmq:///bench?' + '&'.join(
+        # A name space of its own: the sides share one registry.
+        return 'zmq:///%s?' % self.name + '&'.join(
             '%s=%s' % item for item in query.items())
 
     def worker(self, mode: str = 'native', url: str | None = None) -> Worker:
