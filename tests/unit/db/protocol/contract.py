@@ -12,6 +12,7 @@
 
 """All protocol tests; mixed into test cases that give a store."""
 
+from tests.unit.db.protocol import every_step
 from tests.unit.db.protocol import foreign_keys
 from tests.unit.db.protocol import index_entries
 from tests.unit.db.protocol import one_group
@@ -22,7 +23,8 @@ from tests.unit.db.protocol import unique_rows
 from tests.unit.db.protocol import unknown_outcomes
 
 
-class ProtocolContract(foreign_keys.ForeignKeys,
+class ProtocolContract(every_step.EveryStep,
+                       foreign_keys.ForeignKeys,
                        index_entries.IndexEntries,
                        one_group.OneGroup,
                        reading.Reading,
