@@ -108,8 +108,9 @@ def database_environment(suite: suites.Suite, store: str,
 def environment(suite: suites.Suite, arguments: argparse.Namespace,
                 folder: pathlib.Path) -> dict[str, str]:
     """Return the suite's environment: the only thing that redirects it."""
+    # Here as well: results are read by running stestr.
+    os.environ['PATH'] = f'{sys.prefix}/bin:' + os.environ['PATH']
     env = dict(os.environ)
-    env['PATH'] = f'{sys.prefix}/bin:' + env['PATH']
     env['PYTHONWARNINGS'] = 'ignore'
     env.setdefault('OS_TEST_TIMEOUT', '160')
     path = [str(HERE.parent.parent)]
