@@ -124,8 +124,9 @@ def _measure(options: argparse.Namespace, folder: str) -> dict:
             if not chosen(load.name):
                 continue
             runs: dict[str, list[dict]] = {s.name: [] for s in measured}
-            for _ in range(options.rounds):
-                for side in measured:
+            for i in range(options.rounds):
+                first = i % len(measured)
+                for side in measured[first:] + measured[:first]:
                     runs[side.name].append(load.run(side, options.seconds))
             figures[load.name] = {
                 name: _median(r) for name, r in runs.items()}

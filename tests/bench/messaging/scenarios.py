@@ -26,6 +26,7 @@ from tests.bench.messaging import sides
 
 #: seconds that one direction of the emulated WAN link takes
 WAN_DELAY = 0.025
+_SETTLE = 0.7
 _WAN_CALLS = 40
 _BYTES_CALLS = 200
 _BLACKHOLE_SECONDS = 8.0
@@ -48,6 +49,8 @@ class Load(ty.NamedTuple):
     def run(self, side: sides.Side, seconds: float) -> dict:
         """Measure it."""
         client, server = side.pair(self.mode)
+        # The side before may have work left: a broker's queues and log.
+        time.sleep(_SETTLE)
         server.run('ran')
         before = _usages(side, client, server)
         result = client.run('load', topic=self.mode, server='a',
