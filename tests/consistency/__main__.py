@@ -83,8 +83,8 @@ def main(argv: list[str] | None = None) -> int:
         name for name, one in scenarios.SCENARIOS.items()
         if target.nodes or not one.nodes]
     results = []
-    target.start()
     try:
+        target.start()
         for number, name in enumerate(names):
             where = folder / f'{number}-{name}'
             target.renew(number)
