@@ -214,6 +214,10 @@ def command(node: NodeSettings, java: str, jars: pathlib.Path) -> list[str]:
         'cassandra.ring_delay_ms': '0' if node.alone else '10000',
         'cassandra.skip_wait_for_gossip_to_settle': '0',
         'cassandra.superuser_setup_delay_ms': '0',
+        # A login costs 2^rounds of bcrypt. With the default of 10 (0.1 s of
+        # a core) the clients that all come back after a restart keep a small
+        # machine busy with logins that nobody waits for any more.
+        'cassandra.auth_bcrypt_gensalt_log2_rounds': '4',
         'cassandra.consistent.rangemovement': 'false',
         'java.net.preferIPv4Stack': 'true',
         'java.io.tmpdir': str(node.directory / 'tmp'),

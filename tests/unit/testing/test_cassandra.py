@@ -72,6 +72,15 @@ class ConfigTest(unittest.TestCase):
         self.assertEqual('/d/conf:/jars/*', words[words.index('-classpath')
                                                   + 1])
 
+    def test_logins_are_cheap(self):
+        # Else all clients that come back after a restart starve each other.
+        node = cassandra_config.NodeSettings(
+            directory=cassandra.pathlib.Path('/d'), auth=True)
+        self.assertIn(
+            '-Dcassandra.auth_bcrypt_gensalt_log2_rounds=4',
+            cassandra_config.command(node, '/java',
+                                     cassandra.pathlib.Path('/jars')))
+
     def test_bad_parameters(self):
         for options, text in (
                 ({'base_address': 'host'}, 'not an IPv4 address: host'),
