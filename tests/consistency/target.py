@@ -90,6 +90,7 @@ class Node(Target):
     """The Cassandra node that all tests share; never hurt."""
 
     kind = 'cassandra'
+    endpoint: tuple[str, int] | None = None
 
     def start(self) -> None:
         host, port = shared.endpoint()
@@ -101,6 +102,8 @@ class Node(Target):
         self.configure()
 
     def stop(self) -> None:
+        if self.endpoint is None:
+            return
         from luc_drivers import cql
         from luc_drivers.db.store import base
         host, port = self.endpoint
