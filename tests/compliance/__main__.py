@@ -32,6 +32,7 @@ import tempfile
 import time
 from typing import Any
 
+from luc_drivers.testing import shared
 from tests.peers import results
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -44,7 +45,11 @@ def url(store: str, folder: pathlib.Path) -> str:
     """Return the URL of a back end's database."""
     if store == 'stock':
         return f'sqlite:///{folder}/stock.db'
-    return f'sqlite+luc:///compliance?store={store}&fresh=1'
+    where = ''
+    if store == 'cassandra':
+        server = shared.endpoint()
+        where = f'{server.host}:{server.port}'
+    return f'sqlite+luc://{where}/compliance?store={store}&fresh=1'
 
 
 def run(store: str, expression: str | None, verbose: bool) -> Outcomes:
