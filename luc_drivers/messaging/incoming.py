@@ -24,8 +24,10 @@ from luc_drivers.messaging import counters
 from luc_drivers.messaging import dedup
 from luc_drivers.messaging import wire
 
-#: seconds that the ACK of a call waits for the reply, which implies it
-_ACK_DELAY = 0.01
+#: seconds that the ACK of a call waits for the reply, which implies it, but
+#: for no more than this part of resend_interval: each wait costs a wake-up
+_ACK_DELAY = 0.1
+_ACK_PART = 0.25
 #: seconds after its deadline for which an unfetched reply is kept
 _REPLY_GRACE = 5.0
 #: the same for calls without a time-out, counted from the peer's last frame
@@ -174,7 +176,8 @@ class InPeer(channel.Channel):
         if is_call:
             self.active[seq] = Entry(deadline, now)
             self.io.running += 1
-            self.acknowledge(wire.ACK, seq, _ACK_DELAY)
+            self.acknowledge(wire.ACK, seq, min(
+                _ACK_DELAY, _ACK_PART * self.io.settings.resend_interval))
         else:
             self.acknowledge(wire.ACK, seq)
 
