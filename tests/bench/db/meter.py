@@ -70,14 +70,22 @@ class _PyMySQL:
 
 
 class _Ours:
-    """Asks our stores and CQL sessions."""
+    """Asks our stores and CQL sessions.
+
+    :param mine: count the calling thread's rounds, not those of others
+        (cleaning in the background).
+    """
+
+    def __init__(self, mine: bool = True) -> None:
+        self._mine = mine
 
     def read(self) -> Cost:
         from luc_drivers import cql
         from luc_drivers.db import engine
         cost = Cost()
         for database in list(engine._databases.values()):
-            cost.rounds += database.store.rounds
+            cost.rounds += (database.store.here.rounds if self._mine
+                            else database.store.rounds)
         for session in cql.all_sessions():
             cost.sent += session.bytes_sent
             cost.received += session.bytes_received

@@ -46,6 +46,8 @@ class Places:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.mariadb = servers.MariaDB(self.folder / 'mariadb')
         self.cassandra: Any = None
+        #: of a Cassandra that somebody else runs
+        self.endpoint: tuple[str, int] | None = None
         if 'mariadb' in stores:
             self.mariadb.start()
         if 'cassandra' in stores:
@@ -66,6 +68,10 @@ class Places:
         if store == 'embedded':
             return (f'sqlite+luc:///{name}?store=embedded'
                     f'&path={self.folder}/embedded')
+        if self.endpoint is not None:
+            # and leave nothing behind
+            host, port = self.endpoint
+            return f'sqlite+luc://{host}:{port}/{name}?fresh=1'
         host, port = self.cassandra.endpoint
         return f'sqlite+luc://{host}:{port}/{name}'
 

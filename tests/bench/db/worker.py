@@ -52,6 +52,10 @@ class Worker:
         self.sizes = base.Sizes(instances)
         self.service.configure(urls)
 
+    def functions(self) -> dict[str, Any]:
+        """Return the names of what can be measured."""
+        return {'names': list(self.service.FUNCTIONS)}
+
     def sync(self) -> dict[str, Any]:
         """Make the tables."""
         self.service.sync()
@@ -69,7 +73,8 @@ class Worker:
                 ) -> dict[str, Any]:
         """Call a function so often in each of some threads.
 
-        :returns: seconds of each call (``times``); CPU seconds of this
+        :returns: seconds of each call (``times``) and, with one thread, its
+            rounds (``each``); CPU seconds of this
             process, bytes and rounds, all for one call; and wall seconds of
             all.  With several threads CPU holds also what preparing the
             calls took, and so do bytes and rounds.
@@ -114,6 +119,7 @@ class Worker:
                ) -> dict[str, Any]:
         dice = random.Random(seed)
         times, cpu, spent = [], 0.0, meters.Cost()
+        each = []
         for _ in range(calls):
             call = make(self.sizes, dice)
             before, used = self.meter.read(), time.process_time()
@@ -125,7 +131,8 @@ class Worker:
             spent.sent += one.sent
             spent.received += one.received
             spent.rounds += one.rounds
-        return _result(times, cpu, spent, sum(times))
+            each.append(one.rounds)
+        return {**_result(times, cpu, spent, sum(times)), 'each': each}
 
     def profile(self, function: str, calls: int, file: str
                 ) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from typing import Any
 
 from keystone.assignment.backends import sql as assignment
 from keystone.catalog.backends import sql as catalog
+from keystone.common import driver_hints
 from keystone.common import sql
 import keystone.conf
 from keystone.identity.backends import sql as identity
@@ -152,6 +153,7 @@ def revoke_events(sizes: Sizes, dice: random.Random) -> base.Call:
 
 
 @measured(by_key=True)
-def catalog_get(sizes: Sizes, dice: random.Random) -> base.Call:
-    user, target = hexid('user', 0), hexid('project', 0)
-    return lambda: _drivers['catalog'].get_v3_catalog(user, target)
+def endpoints_all(sizes: Sizes, dice: random.Random) -> base.Call:
+    """What a token's catalog is made of."""
+    return lambda: _drivers['catalog'].list_endpoints(
+        driver_hints.Hints())

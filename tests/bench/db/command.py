@@ -1,0 +1,144 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""The services' own functions over MariaDB and our stores, side by side.
+
+::
+
+    python -m tests.bench db --state /tmp/bench seed --instances 100
+    python -m tests.bench db --state /tmp/bench run --instances 100
+    python -m tests.bench db report FILE…
+
+nova, glance, keystone, placement and mariadb-server must be installed
+(tests/peers/requirements.txt; apt-get install mariadb-server).
+"""
+
+import argparse
+import os
+import pathlib
+import re
+import sys
+from typing import Any
+
+from tests.bench.db import report
+from tests.bench.db import stores
+
+#: chunks into which a function's calls are cut, the stores taking turns
+_TURNS = 3
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog='python -m tests.bench db', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument('--state', type=pathlib.Path,
+                        default=pathlib.Path('/tmp/luc-bench'),
+                        help='folder of servers and databases')
+    parser.add_argument('--stores', default=','.join(stores.STORES))
+    parser.add_argument('--services', default=','.join(stores.SERVICES))
+    commands = parser.add_subparsers(dest='command', required=True)
+    seed = commands.add_parser('seed', help='make and fill databases')
+    run = commands.add_parser('run', help='measure')
+    for one in (seed, run):
+        one.add_argument('--instances', type=int, default=100)
+    run.add_argument('--threads', default='1',
+                     help='numbers of threads, as 1,8,32')
+    run.add_argument('--calls', type=int, default=60,
+                     help='calls of each function in each thread')
+    run.add_argument('--only', default='', help='pattern of functions')
+    run.add_argument('--output', type=pathlib.Path,
+                     default=pathlib.Path('db.json'))
+    show = commands.add_parser('report', help='tables and a plot')
+    show.add_argument('files', nargs='+', type=pathlib.Path)
+    show.add_argument('--plot', type=pathlib.Path)
+    commands.add_parser('stop', help='stop the servers; data stays')
+    return parser
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command line; return its exit code."""
+    parsed = _parser().parse_args(arguments)
+    if parsed.command == 'report':
+        report.show(parsed.files, parsed.plot)
+        return 0
+    names = tuple(parsed.stores.split(','))
+    places = stores.Places(parsed.state, names)
+    if parsed.command == 'stop':
+        places.mariadb.stop()
+        if places.cassandra is not None:
+            places.cassandra.stop()
+        return 0
+    for service in parsed.services.split(','):
+        if parsed.command == 'seed':
+            _seed(places, service, names, parsed.instances)
+        else:
+            _run(places, service, names, parsed)
+    return 0
+
+
+def _seed(places: stores.Places, service: str, names: tuple[str, ...],
+          instances: int) -> None:
+    for store in names:
+        places.create(service, store, instances)
+        worker = stores.Remote(places, service, store, instances)
+        try:
+            worker('sync')
+            seconds = worker('seed')['seconds']
+        finally:
+            worker.close()
+        print(f'{worker.name}: {instances} instances in {seconds:.0f} s',
+              flush=True)
+
+
+def _run(places: stores.Places, service: str, names: tuple[str, ...],
+         parsed: argparse.Namespace) -> None:
+    workers = {store: stores.Remote(places, service, store, parsed.instances)
+               for store in names}
+    first = next(iter(workers.values()))
+    functions = [n for n in first('functions')['names']
+                 if re.search(parsed.only, n)]
+    try:
+        for threads in map(int, parsed.threads.split(',')):
+            for function in functions:
+                row = _measure(places, workers, function, threads,
+                               parsed.calls)
+                row.update(function=function, threads=threads,
+                           instances=parsed.instances,
+                           load=round(os.getloadavg()[0], 1))
+                report.append(parsed.output, row)
+                print(report.line(row), flush=True)
+    finally:
+        for worker in workers.values():
+            worker.close()
+
+
+def _measure(places: stores.Places, workers: dict[str, stores.Remote],
+             function: str, threads: int, calls: int) -> dict[str, Any]:
+    """Measure a function over all stores, in turns."""
+    found: dict[str, Any] = {}
+    for store, worker in workers.items():
+        try:
+            worker('measure', function=function, threads=1, calls=3, seed=0)
+            found[store] = []
+        except stores.BenchError as exc:
+            print(exc, file=sys.stderr)
+    for turn in range(_TURNS):
+        for store, parts in found.items():
+            before = places.server_cpu(store)
+            part = workers[store](
+                'measure', function=function, threads=threads,
+                calls=max(1, calls // _TURNS), seed=turn + 1)
+            part['server_cpu'] = (
+                places.server_cpu(store) - before) / len(part['times'])
+            parts.append(part)
+    return {'stores': {s: report.summary(p) for s, p in found.items()}}
+
