@@ -124,8 +124,9 @@ def _read_singles(sqlite: apsw.Connection, reads: Sequence[base.GroupRead]
                            one.tables[0], one.pks[0])
         # NULLs are equal to nothing
         parameters += [None] * (5 * size - len(parameters))
-        for number, *row in sqlite.execute(
-                _READ_SINGLES[size], parameters).fetchall():
+        found: Any = sqlite.execute(
+            _READ_SINGLES[size], parameters).fetchall()
+        for number, *row in found:
             results[number] = _rows([row])
         at += size
     return results
