@@ -14,9 +14,10 @@
 
 A profile belongs to a database (by its name); it says, table by table, what
 is stored together, at which locality, and which access paths are worth an
-index.  It never decides what is right, only what is fast: with any profile,
-or none, every statement gives the same answer.  A rule that does not fit a
-table (an older or newer release's columns) is left out for that table.
+index.  But for ``same_writes`` it never decides what is right, only what is
+fast: with any profile, or none, every statement gives the same answer.  A
+rule that does not fit a table (an older or newer release's columns) is left
+out for that table.
 
 What a profile says is used when a table is created and then kept in the
 catalog, because stored rows depend on it.
@@ -89,6 +90,10 @@ class Profile:
     :ivar together: sets of tables of one group that a service loads
         together, by statements that follow one another: where rounds are
         dear, the first reads for all. Not kept in the catalog.
+    :ivar same_writes: tables in which two transactions that write the same
+        values do not conflict, whatever they read before, as on MySQL. Only
+        for tables that note a state (the day of a login) and where nobody
+        counts up what he read.
     :ivar named_constraints: reflection gives unnamed keys and foreign keys
         names (stock SQLite's gives None): for services whose migrations
         drop constraints by what reflection says, as on MySQL.
@@ -99,6 +104,7 @@ class Profile:
     locality: str = 'site'
     leave_out: frozenset[str] = frozenset(('deleted',))
     together: tuple[tuple[str, ...], ...] = ()
+    same_writes: frozenset[str] = frozenset()
     named_constraints: bool = False
 
     def rule(self, table: str) -> Rule:

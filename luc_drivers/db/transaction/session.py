@@ -33,6 +33,7 @@ from luc_drivers.db.planner import planner
 from luc_drivers.db.planner.plan import Kind
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.planner.plan import Plan
+from luc_drivers.db.rows import RowChange
 from luc_drivers.db.transaction import pragmas
 from luc_drivers.db.transaction import rebuild
 from luc_drivers.db.transaction import temporary
@@ -388,11 +389,18 @@ class Session:
         self._send(run)
         run.committed = True
 
+    def _all_there(self, changes: Sequence[RowChange]) -> bool:
+        """Tell whether rows are already as a transaction would write them,
+        in tables where that is no conflict (Profile.same_writes)."""
+        allowed = self.database.catalog.profile.same_writes
+        return all(
+            change.table.name.lower() in allowed and change.old is not None
+            and change.new == change.old.values
+            for change in changes)
+
     def _send(self, run: Transaction) -> None:
         changes = run.changes()
-        if run.conflict is not None and any(
-                change.old is None or change.new != change.old.values
-                for change in changes):
+        if run.conflict is not None and not self._all_there(changes):
             raise run.conflict
         if not changes:
             return
@@ -425,8 +433,9 @@ class Session:
         """Run the open transaction again, up to where it was.
 
         :param last: only the commit follows. Then reads may differ if the
-            transaction turns out to write only what is there already: both
-            logins of a user that note the same day, say.
+            transaction turns out to write only what is there already, in
+            tables where the profile allows it: both logins of a user that
+            note the same day, say.
         :raises WriteConflict: the caller has seen other results.
         """
         self._redraw(why, self._log)

@@ -12,12 +12,14 @@
 
 """Sessions: replay, requests per statement, failures of the store."""
 
+import dataclasses
 import uuid
 
 import testtools
 
 from luc_drivers.db import engine
 from luc_drivers.db import errors
+from luc_drivers.db.profiles import registry
 from luc_drivers.db.store import base
 from luc_drivers.db.transaction import replay
 from luc_drivers.db.transaction import sequences
@@ -153,6 +155,9 @@ class SessionTestCase(testtools.TestCase):
 
     def test_both_may_write_the_same(self):
         # keystone: two logins note the user's last active day
+        catalog = self.database.catalog
+        catalog.profile = dataclasses.replace(
+            catalog.profile, same_writes=frozenset(('p',)))
         self.rows("INSERT INTO p VALUES (1, 'u', 5)")
         one, two = self.open(), self.open()
         self.read_and_write(one, 6)
@@ -160,6 +165,18 @@ class SessionTestCase(testtools.TestCase):
         self.rows('COMMIT', (), one)
         self.rows('COMMIT', (), two)
         self.assertEqual([(6,)], self.rows('SELECT n FROM p'))
+
+    def test_who_counts_up_what_he_read_loses_no_step(self):
+        self.rows("INSERT INTO p VALUES (1, 'u', 5)")
+        one, two = self.open(), self.open()
+        self.read_and_write(one, 6)
+        self.read_and_write(two, 6)
+        self.rows('COMMIT', (), one)
+        self.assertRaises(errors.WriteConflict, self.rows, 'COMMIT', (), two)
+
+    def test_keystone_s_users_note_a_state(self):
+        self.assertEqual({'user'}, registry.find('keystone').same_writes)
+        self.assertEqual(frozenset(), registry.find('nova').same_writes)
 
     def test_only_one_may_write_what_differs(self):
         self.rows("INSERT INTO p VALUES (1, 'u', 5)")
