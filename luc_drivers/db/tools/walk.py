@@ -52,6 +52,9 @@ from luc_drivers.db.transaction.resolve import Place
 #: groups, or index partitions, that are read at once
 _AT_ONCE = 100
 
+#: bytes of a transaction's id
+_ID = 16
+
 _ENTRY = 'loc, tbl, idx, first, bucket, rest, ref'
 _PLACE = 'loc, grp, tbl, pk'
 # There: found in the store; wanted: what the rows found ask for.
@@ -158,8 +161,10 @@ class Walk:
             for number, group in enumerate(groups):
                 for row in answers[2 * number]:
                     self._row((group, row.key), row)
+                # what has a longer key there are turns (shared_turns.py)
                 self.markers += [(group, row.key.pk)
-                                 for row in answers[2 * number + 1]]
+                                 for row in answers[2 * number + 1]
+                                 if len(row.key.pk) == _ID]
             self.report(self.rows, self.entries)
 
     def _row(self, place: Place, row: Row) -> None:
