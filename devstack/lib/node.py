@@ -124,6 +124,8 @@ def nodetool(node: cassandra_config.NodeSettings, words: list[str]) -> int:
     """Run a command of Cassandra's nodetool; return its exit status."""
     if not list(node.directory.glob('run')):
         return subprocess.run(['nodetool', *words]).returncode
+    # An option of nodetool would be taken for one of ours.
+    words = ['--force' if word == 'force' else word for word in words]
     command = [
         cassandra.find_java(), '-Xmx128m', *cassandra_config.module_access(),
         f'-Dcassandra.storagedir={node.directory}/data',

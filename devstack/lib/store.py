@@ -19,7 +19,9 @@
     store.py bus                  the site's bus: keyspace, two roles
     store.py database NAME [--recreate] [--role ROLE]
     store.py drop FILE            databases and roles that FILE lists
-    store.py leave                take the own site out of all keyspaces
+    store.py leave                take the own site out of all keyspaces but
+                                  system_auth; with --gone-from SEEDS, after
+                                  its node left, out of that, too
 
 Where Cassandra is stands in the file that LUC_CONFIG names; the role that
 may do all this and its password in LUC_ADMIN_USER and LUC_ADMIN_PASSWORD,
@@ -187,13 +189,17 @@ def join(session: cql.Session, site: str, count: int) -> None:
                             timeout=60.0)
 
 
-def leave(session: cql.Session, site: str) -> list[str]:
-    """Take a site out of all keyspaces; drop those that only it had."""
+def leave(session: cql.Session, site: str, gone: bool) -> list[str]:
+    """Take a site out of all keyspaces; drop those that only it had.
+
+    :param gone: whether its nodes are; before, Cassandra wants system_auth
+        to stay there.
+    """
     changed = []
     for keyspace, options in sorted(replicas(session).items()):
         places = {other: int(count) for other, count in options.items()
                   if other not in ('class', site)}
-        if site not in options:
+        if site not in options or (keyspace == 'system_auth' and not gone):
             continue
         session.execute(place(keyspace, places) if places
                         else f'DROP KEYSPACE {keyspace}', None, timeout=60.0)
@@ -351,7 +357,7 @@ def _parser() -> argparse.ArgumentParser:
     database.add_argument('--role')
     database.add_argument('--recreate', action='store_true')
     actions.add_parser('drop').add_argument('file', type=pathlib.Path)
-    actions.add_parser('leave')
+    actions.add_parser('leave').add_argument('--gone-from', default='')
     return parser
 
 
@@ -369,7 +375,11 @@ def _run(args: argparse.Namespace) -> None:
     elif args.action == 'drop':
         drop(args.file)
     else:
-        for keyspace in leave(admin_session(), config.load().site):
+        session = admin_session()
+        if args.gone_from:
+            session = cql.session(seeds_settings(args.gone_from))
+        for keyspace in leave(session, config.load().site,
+                              bool(args.gone_from)):
             print(f'{keyspace}: without this site')
 
 

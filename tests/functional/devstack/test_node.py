@@ -242,7 +242,9 @@ class PluginTest(unittest.TestCase):
                          second.sql('SELECT name FROM project'))
         # and it goes without leaving anything behind
         second.run('store.py', 'leave')
-        second.run('node.py', 'nodetool', 'decommission', *second.options)
+        second.run('node.py', 'nodetool', 'decommission', 'force',
+                   *second.options)
+        second.run('store.py', 'leave', '--gone-from', self.address)
         places = dict(self.first.execute(
             'SELECT keyspace_name, replication FROM '
             'system_schema.keyspaces'))

@@ -308,8 +308,9 @@ class UndoTest(_Base):
                              LUC_CASSANDRA_SEEDS='10.0.0.9')
         done = [line.split(' --')[0] for line in result.calls]
         self.assertEqual(
-            ['python3 store.py leave', 'python3 node.py nodetool decommission',
-             'stop_process cassandra'], done[-3:])
+            ['python3 store.py leave',
+             'python3 node.py nodetool decommission force',
+             'python3 store.py leave', 'stop_process cassandra'], done[-4:])
         self.assertEqual([], result.called('warn'))
 
     def test_clean_says_what_it_could_not_undo(self):

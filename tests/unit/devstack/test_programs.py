@@ -88,11 +88,20 @@ class SitesTest(base.BaseTestCase):
                                'a_at_site2': {'site2': '1'},
                                'a_at_site1': {'site1': '1'}})
         self.assertEqual(['a_at_site2', 'a_global'],
-                         store.leave(session, 'site2'))
+                         store.leave(session, 'site2', gone=False))
         self.assertEqual(
             ['DROP KEYSPACE a_at_site2',
              "ALTER KEYSPACE a_global WITH replication = {'class': "
              "'NetworkTopologyStrategy', 'site1': 1}"], session.sent)
+
+
+class LeftTest(base.BaseTestCase):
+
+    def test_roles_stay_until_the_node_is_gone(self):
+        places = {'system_auth': {'site1': '1', 'site2': '1'}}
+        self.assertEqual([], store.leave(FakeSession(places), 'site2', False))
+        self.assertEqual(['system_auth'], store.leave(
+            FakeSession(places), 'site2', True))
 
 
 @ddt.ddt
