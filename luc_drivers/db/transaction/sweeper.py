@@ -52,9 +52,19 @@ class Sweeper:
     def sweep(self, localities: Iterable[str], back: float = 86400.0) -> int:
         """Sweep what was listed since the last call, or in the last day.
 
+        Where the store fails, the next call begins there again.
+
         :param back: seconds to look back at the first call.
         :returns: the number of markers removed.
         """
+        try:
+            return self._sweep(localities, back)
+        except errors.StoreUnavailable as error:
+            LOG.info('Left transactions are looked for again later: %s',
+                     error)
+            return 0
+
+    def _sweep(self, localities: Iterable[str], back: float) -> int:
         now = self.clock.now()
         length = writes.INTERVAL * 10 ** 6
         newest = int(now - self.bounds.marker_age * 1e6) // length
@@ -72,7 +82,10 @@ class Sweeper:
         return removed
 
     def end(self, primary: Group, txid: bytes) -> bool:
-        """End one listed transaction; tell whether a marker was removed."""
+        """End one listed transaction; tell whether a marker was removed.
+
+        :raises StoreUnavailable: from the store.
+        """
         name = (primary, txid)
         marker = self.resolver.markers([name])[name]
         step('sweeper:marker-read')
@@ -82,12 +95,8 @@ class Sweeper:
                     self.store, self.resolver, self.bounds, txid,
                     dict(marker.secondaries)):
                 return False
-            try:
-                outcome = self.store.write([writes.batch(
-                    primary, writes.erase_marker(txid))])[0]
-            except errors.StoreUnavailable as error:
-                LOG.debug('Sweeping %s: %s', txid.hex(), error)
-                return False
+            outcome = self.store.write([writes.batch(
+                primary, writes.erase_marker(txid))])[0]
             step('sweeper:marker-erased')
             if outcome is Outcome.UNKNOWN:
                 return False

@@ -59,9 +59,9 @@ class ConsistencyTest(unittest.TestCase):
         self.assertEqual(set(registry.WORKLOADS), worked, done.stdout)
 
     def test_embedded(self):
-        self.check('embedded', 'calm', 'everything')
+        self.check('embedded', 'calm', 'steps', 'everything')
 
     def test_cassandra(self):
         # so that it isn't stopped before the run has found it
         shared.endpoint()
-        self.check('cassandra', 'calm', 'everything')
+        self.check('cassandra', 'calm', 'steps', 'everything')

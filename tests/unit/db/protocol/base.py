@@ -88,6 +88,7 @@ class Contract:
     assertLess: Any
     assertGreater: Any
     assertRaises: Any
+    assertLogs: Any
     assertRaisesRegex: Any
 
     def process(self, offset: float = 0.0, **more: Any) -> Process:

@@ -141,6 +141,24 @@ class SeveralGroups(base.Contract):
             self.assertEqual((k, 'b', 'w'), self.get('items', k))
         self.assertEqual(0, self.process().sweeper.sweep(localities, 1800))
 
+    def test_the_sweeper_goes_on_where_the_store_failed(self):
+        keys = self.pair()
+        with base.crash_at('several:answered'):
+            self.both(self.p, keys, v='b')
+        localities = ['global', 'at_site1']
+        self.time.advance(self.p.bounds.marker_age + 1)
+        self.faulty.faults.index_error = 1.0
+        with self.assertLogs(
+                'luc_drivers.db.transaction.sweeper', 'INFO') as logs:
+            self.assertEqual(0, self.q.sweeper.sweep(localities, back=1800))
+        self.assertIn('looked for again later', logs.output[0])
+        self.faulty.faults.index_error = 0.0
+        self.q.sweeper.sweep(localities, back=1800)
+        for k in keys:
+            self.assertIsNone(self.raw('items', k).lock)
+            self.assertEqual([], self.markers('items', k))
+        self.assertEqual(0, self.process().sweeper.sweep(localities, 1800))
+
     def test_a_lost_commit_answer(self):
         keys = self.pair()
         rows = [self.p.get('items', k) for k in keys]
