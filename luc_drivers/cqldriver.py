@@ -126,11 +126,11 @@ def login_refused(exc: BaseException) -> bool:
     quorum: that passes.
     """
     from cassandra import AuthenticationFailed
-    if not isinstance(exc, AuthenticationFailed) and getattr(
-            exc, '__cause__', None) is not None:
-        exc = exc.__cause__
-    return (isinstance(exc, AuthenticationFailed)
-            and 'Unable to perform authentication' not in str(exc))
+    # the driver's errors of a host may be texts, too
+    cause = exc if isinstance(exc, AuthenticationFailed) else getattr(
+        exc, '__cause__', None)
+    return (isinstance(cause, AuthenticationFailed)
+            and 'Unable to perform authentication' not in str(cause))
 
 
 def _event_loop_class() -> type:

@@ -506,9 +506,10 @@ class Transaction:
         for table, sql in plan.lock_queries:
             name = table.lower()
             for (rowid,) in self.workspace.query(sql, parameters):
-                touch = (name, rowid)
-                if rowid is not None and touch not in self._images:
-                    self._images[touch] = self._read(touch)
+                # NULL: the other side of an outer join
+                if isinstance(rowid, int) and (
+                        name, rowid) not in self._images:
+                    self._images[name, rowid] = self._read((name, rowid))
 
     def _write(self, plan: Plan, sets: Sequence[Parameters], draws: Draws,
                restart: bool = True) -> Outcome:
