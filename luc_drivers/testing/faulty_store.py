@@ -31,7 +31,6 @@ same each time.  `plan` says what happens next instead of chance.
 
 import collections
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import random
@@ -42,6 +41,7 @@ from typing import Any
 from luc_drivers.db import errors
 from luc_drivers.db.store import base
 from luc_drivers.db.store import codec
+from luc_drivers.testing import store_wrapper
 
 FAULTS = ('lost', 'answer_lost', 'late', 'unavailable')
 
@@ -62,7 +62,7 @@ class Faults:
     delay: float = 0.0
 
 
-class FaultyStore(base.Store):
+class FaultyStore(store_wrapper.StoreWrapper):
     """``inner`` with faults; everything else is passed through.
 
     :ivar faults: may be changed or replaced at any time.
@@ -72,8 +72,7 @@ class FaultyStore(base.Store):
 
     def __init__(self, inner: base.Store, seed: int = 0,
                  faults: Faults | None = None) -> None:
-        super().__init__(inner.database, inner.settings)
-        self.inner = inner
+        super().__init__(inner)
         self.faults = faults or Faults()
         self.late: list[base.Batch] = []
         self.happened: collections.Counter[str] = collections.Counter()
@@ -221,12 +220,6 @@ class FaultyStore(base.Store):
 
     # --- passed through
 
-    def prepare(self, localities: Sequence[str]) -> None:
-        self.inner.prepare(localities)
-
-    def drop(self) -> None:
-        self.inner.drop()
-
     def catalog_read(self, after: int = 0) -> list[tuple[int, bytes]]:
         self._before(1)
         return self.inner.catalog_read(after)
@@ -235,12 +228,6 @@ class FaultyStore(base.Store):
         self._before(1)
         return self.inner.catalog_append(version, entry)
 
-    def lease(self, holder: str, seconds: int) -> None:
-        self.inner.lease(holder, seconds)
-
-    def leases(self) -> set[str]:
-        return self.inner.leases()
-
     def claim(self, sequence: str, count: int) -> int:
         self._before(1)
         return self.inner.claim(sequence, count)
@@ -248,17 +235,3 @@ class FaultyStore(base.Store):
     def advance(self, sequence: str, floor: int) -> None:
         self._before(1)
         self.inner.advance(sequence, floor)
-
-    @classmethod
-    def databases(cls, settings: base.StoreSettings) -> list[str]:
-        return []
-
-    def group_keys(self, locality: str) -> Iterator[bytes]:
-        return self.inner.group_keys(locality)
-
-    def index_partitions(self, locality: str
-                         ) -> Iterator[base.IndexPartition]:
-        return self.inner.index_partitions(locality)
-
-    def sizes(self, localities: Sequence[str]) -> list[base.Size]:
-        return self.inner.sizes(localities)

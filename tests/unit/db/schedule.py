@@ -19,7 +19,6 @@ goes on.  Parallel requests of one call are sent one by one, in random order.
 
 from collections.abc import Callable
 from collections.abc import Iterable
-from collections.abc import Iterator
 from collections.abc import Sequence
 import random
 from typing import Any
@@ -28,6 +27,7 @@ import greenlet
 
 from luc_drivers.db.store import base
 from luc_drivers.db.transaction import clock
+from luc_drivers.testing import store_wrapper
 
 #: seconds of virtual time per step
 TICK = 0.1
@@ -171,12 +171,11 @@ class ScheduledBackground:
         self.scheduler.spawn('background', self.owner, task, delay)
 
 
-class ScheduledStore(base.Store):
+class ScheduledStore(store_wrapper.StoreWrapper):
     """Passes on one request at a time, with a pause before each."""
 
     def __init__(self, inner: base.Store, scheduler: Scheduler) -> None:
-        super().__init__(inner.database, inner.settings)
-        self.inner = inner
+        super().__init__(inner)
         self.scheduler = scheduler
 
     def _each(self, items: Sequence[Any], one: Callable[[Any], Any]
@@ -222,41 +221,3 @@ class ScheduledStore(base.Store):
                      timestamp: int) -> None:
         self._each(list(entries),
                    lambda e: self.inner.remove_index([e], timestamp))
-
-    def prepare(self, localities: Sequence[str]) -> None:
-        self.inner.prepare(localities)
-
-    def drop(self) -> None:
-        self.inner.drop()
-
-    def catalog_read(self, after: int = 0) -> list[tuple[int, bytes]]:
-        return self.inner.catalog_read(after)
-
-    def catalog_append(self, version: int, entry: bytes) -> bool:
-        return self.inner.catalog_append(version, entry)
-
-    def lease(self, holder: str, seconds: int) -> None:
-        self.inner.lease(holder, seconds)
-
-    def leases(self) -> set[str]:
-        return self.inner.leases()
-
-    def claim(self, sequence: str, count: int) -> int:
-        return self.inner.claim(sequence, count)
-
-    def advance(self, sequence: str, floor: int) -> None:
-        self.inner.advance(sequence, floor)
-
-    @classmethod
-    def databases(cls, settings: base.StoreSettings) -> list[str]:
-        return []
-
-    def group_keys(self, locality: str) -> Iterator[bytes]:
-        return self.inner.group_keys(locality)
-
-    def index_partitions(self, locality: str
-                         ) -> Iterator[base.IndexPartition]:
-        return self.inner.index_partitions(locality)
-
-    def sizes(self, localities: Sequence[str]) -> list[base.Size]:
-        return self.inner.sizes(localities)
