@@ -76,7 +76,6 @@ class Finding:
     :ivar place: the row in question.
     :ivar entry: the index entry in question.
     :ivar version: the version of the row that was looked at.
-    :ivar content: what a missing unique row must hold.
     """
 
     kind: Kind
@@ -85,7 +84,6 @@ class Finding:
     place: Place
     entry: IndexEntry | None = None
     version: bytes | None = None
-    content: bytes | None = None
 
 
 def describe(table: Table | None, place: Place) -> str:
@@ -257,9 +255,7 @@ class Check:
             row = self._view(unique)
             name = self.walk.indexes[unique[1].table][1].name
             if row is None or row.document is None:
-                yield self._finding(
-                    Kind.MISSING_UNIQUE, owner, name, content=ref,
-                    entry=None, version=None)
+                yield self._finding(Kind.MISSING_UNIQUE, owner, name)
             elif row.document != ref and self._owned(self._owner(
                     number, row.document, unique[0].locality), unique):
                 yield self._finding(Kind.DUPLICATE, owner, name)
