@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Measure a cloud: single boots, parallel boots, deletes, memory."""
+"""Measure a cloud: boots, deletes, memory and processor time."""
 
 from collections.abc import Sequence
 import datetime
@@ -35,7 +35,8 @@ def measure(settings: onebox_settings.Settings,
             repeats: int = REPEATS) -> dict:
     """Boot one server ``repeats`` times, then each of ``parallel`` at once.
 
-    :returns: times in seconds; memory is added by :func:`with_memory`.
+    :returns: times in seconds; what the daemons took is added by
+        :func:`with_daemons`.
     """
     singles, deletes = [], []
     for number in range(repeats):
@@ -83,11 +84,26 @@ def _check(progress: progress_module.Progress,
             progress.say(f'{one.name}: {one.status} {one.fault[:200]}')
 
 
-def with_memory(result: dict, states: list[daemons.State]) -> dict:
-    """Return a result with the memory of each daemon, in MiB."""
-    return {**result, 'memory': {
-        state.name: {'rss': round(state.rss_mb), 'pss': round(state.pss_mb)}
-        for state in states if state.pid}}
+def with_daemons(result: dict, before: list[daemons.State],
+                 after: list[daemons.State]) -> dict:
+    """Return a result with what each daemon took.
+
+    :param before: the daemons as found before the measurement.
+    :param after: and after it.
+    :returns: added are ``memory``, in MiB, as found after it, and ``cpu``,
+        the processor time in seconds between the two.
+    """
+    used = {state.name: state.cpu_seconds for state in before if state.pid}
+    running = [state for state in after if state.pid]
+    return {
+        **result,
+        'memory': {state.name: {'rss': round(state.rss_mb),
+                                'pss': round(state.pss_mb)}
+                   for state in running},
+        'cpu': {state.name: round(
+            state.cpu_seconds - used.get(state.name, 0.0), 2)
+            for state in running},
+    }
 
 
 def keep(result: dict, path: pathlib.Path) -> None:
@@ -158,6 +174,9 @@ def table(results: list[dict]) -> str:
         row(f'RSS/PSS MB {name}', lambda r, n=name: _memory(
             r.get('memory', {}).get(n)))
     row('RSS/PSS MB all', lambda r: _memory(_total(r.get('memory', {}))))
+    for name in names:
+        row(f'CPU s {name}', lambda r, n=name: _cpu(r.get('cpu', {}).get(n)))
+    row('CPU s all', lambda r: _cpu(sum(r.get('cpu', {}).values())))
     first = max(len(name) for name, _ in rows)
     widths = [max(len(values[at]) for _, values in rows)
               for at in range(len(results))]
@@ -173,6 +192,10 @@ def _seconds(value: float) -> str:
 
 def _memory(entry: dict | None) -> str:
     return f'{entry["rss"]}/{entry["pss"]}' if entry else '-'
+
+
+def _cpu(seconds: float | None) -> str:
+    return '-' if seconds is None else f'{seconds:.1f}'
 
 
 def _total(memory: dict) -> dict:

@@ -58,13 +58,17 @@ class Daemon:
 
 @dataclasses.dataclass
 class State:
-    """A daemon as found. Memory in MiB, of its whole process group."""
+    """A daemon as found: memory in MiB, processor time in seconds.
+
+    Both are of its whole process group.
+    """
 
     name: str
     pid: int | None
     processes: int
     rss_mb: float
     pss_mb: float
+    cpu_seconds: float
 
 
 def environment(settings: onebox_settings.Settings) -> dict[str, str]:
@@ -219,7 +223,8 @@ def state(name: str, pid: int | None, pids: list[int]) -> State:
     """Return the state of a daemon that has these processes."""
     return State(name, pid, len(pids),
                  sum(process.rss_mb(member) for member in pids),
-                 sum(process.pss_mb(member) for member in pids))
+                 sum(process.pss_mb(member) for member in pids),
+                 sum(process.cpu_seconds(member) for member in pids))
 
 
 _MARKS = (' ERROR ', ' CRITICAL ', 'rror: ', 'xception: ', 'rror:')

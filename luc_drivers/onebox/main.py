@@ -353,9 +353,10 @@ def _do_bench(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
             with one.progress.step(f'{variant}: warming up'):
                 boots, _ = boot.boot_many(one.settings, 2, 'warm')
                 boot.delete_many(one.settings, [b.server for b in boots])
+            before = clouds.status(one)
             result = bench.measure(one.settings, one.progress, args.parallel,
                                    args.repeats)
-            result = bench.with_memory(result, clouds.status(one))
+            result = bench.with_daemons(result, before, clouds.status(one))
             bench.keep(result, output)
             results.append(result)
             if args.against:
@@ -370,5 +371,5 @@ ACTIONS = {
     'up': _do_up, 'demo': _do_demo, 'status': _do_status, 'logs': _do_logs,
     'restart': _do_restart, 'down': _do_down, 'wipe': _do_wipe,
     'boot': _do_boot, 'check': _do_check,
-    'tempest': _do_tempest, 'bench': _do_bench,
+    'tempest': _do_tempest, 'calls': _do_calls, 'bench': _do_bench,
 }

@@ -159,6 +159,21 @@ def pss_mb(pid: int | None) -> float:
     return 0.0
 
 
+def cpu_seconds(pid: int | None) -> float:
+    """Return the processor time of one process, 0 if it is gone.
+
+    :returns: seconds in user and system mode, with those of its children
+        that ended (``proc_pid_stat(5)``: utime, stime, cutime, cstime).
+    """
+    try:
+        with open(f'/proc/{pid}/stat') as file:
+            # The command's name, in brackets, may have blanks in it.
+            fields = file.read().rpartition(')')[2].split()
+    except OSError:
+        return 0.0
+    return sum(map(int, fields[11:15])) / os.sysconf('SC_CLK_TCK')
+
+
 def groups() -> dict[int, list[int]]:
     """Return the ids of all processes, by process group."""
     found: dict[int, list[int]] = {}

@@ -19,7 +19,9 @@ import os
 import pathlib
 import re
 import stat
+import sys
 import tempfile
+import time
 import unittest
 from unittest import mock
 
@@ -319,6 +321,7 @@ class CommandLineTest(OneboxTest):
                 (['restart', 'nova'], "no service 'nova': there are "
                                       'cassandra, memcached'),
                 (['logs', 'glance'], 'glance has logged nothing yet'),
+                (['calls'], 'do not log their database calls'),
                 (['up', '--cassandra', 'x:y'], 'write it as host:port')):
             status, _, err = self.call(*argv)
             self.assertEqual(1, status, argv)
@@ -371,6 +374,20 @@ class DaemonTest(OneboxTest):
         daemons.stop(settings, [daemon], cloud.progress)
         self.assertIsNone(daemons.status(settings, [daemon])[0].pid)
         daemons.stop(settings, [daemon], cloud.progress)
+
+    def test_processor_time_of_the_whole_group(self):
+        cloud = self.cloud()
+        settings = cloud.settings
+        settings.folder.mkdir(parents=True)
+        burn = 'import time\nwhile time.process_time() < .3: pass\n'
+        daemon = self.daemon(
+            'sh', '-c', f'{sys.executable} -c "{burn}"; {sys.executable} -c '
+            f'"{burn}time.sleep(60)"')
+        self.start(settings, daemon)
+        deadline = time.monotonic() + 60
+        while (used := daemons.status(settings, [daemon])[0].cpu_seconds) < .6:
+            self.assertLess(time.monotonic(), deadline, used)
+            time.sleep(0.05)
 
     def test_deaf_one_is_killed_with_its_children(self):
         cloud = self.cloud()
@@ -451,9 +468,11 @@ class BenchTest(unittest.TestCase):
              'delete_median': 3.0} for count in (20, 100)]}
 
     def test_table(self):
-        one = bench.with_memory(self.RESULT, [
-            daemons.State('glance', 7, 2, 100.4, 80.0),
-            daemons.State('gone', None, 0, 0.0, 0.0)])
+        one = bench.with_daemons(self.RESULT, [
+            daemons.State('glance', 7, 1, 90.0, 80.0, 30.0)], [
+            daemons.State('glance', 7, 2, 100.4, 80.0, 42.5),
+            daemons.State('gone', None, 0, 0.0, 0.0, 0.0),
+            daemons.State('nova', 8, 1, 50.0, 40.0, 1.25)])
         text = bench.table([one, dict(self.RESULT, cloud='baseline',
                                       parallel=self.RESULT['parallel'][:1])])
         self.assertRegex(text, r'boots at once +20 +20')
@@ -461,7 +480,9 @@ class BenchTest(unittest.TestCase):
         self.assertRegex(text, r'of them ACTIVE +99 +-')
         self.assertRegex(text, r'one boot, median s +2\.00 +2\.00')
         self.assertRegex(text, r'MB glance +100/80 +-')
-        self.assertRegex(text, r'MB all +100/80 +0/0')
+        self.assertRegex(text, r'MB all +150/120 +0/0')
+        self.assertRegex(text, r'CPU s glance +12\.5 +-')
+        self.assertRegex(text, r'CPU s all +13\.8 +0\.0')
         self.assertNotIn('gone', text)
 
     def test_kept_as_lines(self):
