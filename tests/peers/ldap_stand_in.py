@@ -22,7 +22,8 @@ import importlib.util
 import sys
 import types
 
-_MODULES = ('ldap', 'ldap.controls', 'ldap.dn', 'ldap.filter', 'ldappool')
+_MODULES = ('ldap', 'ldap.controls', 'ldap.dn', 'ldap.filter',
+            'ldap.ldapobject', 'ldap.modlist', 'ldappool')
 
 
 class _StandIn(types.ModuleType):

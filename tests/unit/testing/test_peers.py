@@ -140,6 +140,10 @@ class LdapStandInTestCase(testtools.TestCase):
         self.assertTrue(issubclass(ldap.NO_SUCH_OBJECT, Exception))
         self.assertIs(ldap.NO_SUCH_OBJECT, ldap.NO_SUCH_OBJECT)
         self.assertIs(sys.modules['ldap.filter'], ldap.filter)
+        # keystone's tests patch a method of this one, and import that.
+        self.assertTrue(issubclass(ldap.ldapobject.LDAPObject, Exception))
+        import ldap.modlist
+        self.assertIs(sys.modules['ldap.modlist'], ldap.modlist)
 
     def _restore(self, before):
         for name in set(sys.modules) - set(before):
