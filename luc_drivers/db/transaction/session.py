@@ -156,8 +156,9 @@ class Session:
         rounds, requests = here.rounds, here.requests
         yield
         if LOG.isEnabledFor(logging.DEBUG):
+            # in one line, as SQLAlchemy's statements are not
             LOG.debug('%d rounds, %d requests: %s', here.rounds - rounds,
-                      here.requests - requests, what)
+                      here.requests - requests, ' '.join(what.split()))
 
     def _schema(self, sql: str, parameters: Parameters) -> Outcome:
         setting = pragmas.foreign_keys(sql)

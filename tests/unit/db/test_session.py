@@ -105,6 +105,14 @@ class SessionTestCase(testtools.TestCase):
         self.assertEqual(0, self.requests(
             'INSERT INTO k (pid) VALUES (1)', (), one))
 
+    def test_a_statement_is_logged_in_one_line(self):
+        with self.assertLogs(session.LOG, 'DEBUG') as logged:
+            self.rows('SELECT n\nFROM p\n  WHERE id = 1')
+        self.assertEqual(
+            ['1 rounds, 1 requests: SELECT n FROM p WHERE id = 1'],
+            [one.getMessage() for one in logged.records
+             if 'FROM p' in one.getMessage()])
+
     # --- replay
 
     def test_a_refused_statement_is_run_again(self):
