@@ -32,7 +32,8 @@ COLUMNS = ('stock', 'embedded', 'cassandra')
 #: libraries, which a row names only if no service was under test
 _LIBRARIES = ('oslo.messaging', 'SQLAlchemy')
 _OTHERS = {'python', 'oslo.db', 'alembic', 'apsw', 'pytest', 'pyzmq',
-           'eventlet', 'cassandra-driver', *_LIBRARIES}
+           'eventlet', 'cassandra-driver', 'computes', 'concurrency',
+           'processors', *_LIBRARIES}
 
 
 @dataclasses.dataclass(frozen=True)

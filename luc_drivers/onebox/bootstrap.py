@@ -38,6 +38,7 @@ PRIVATE = 'private'
 PUBLIC = 'public'
 _PRIVATE_RANGE = '10.0.0.0/20'
 _PUBLIC_RANGE = '172.24.4.0/24'
+_POOL_RANGE = '10.1.0.0/20'
 
 
 class Cloud:
@@ -199,7 +200,10 @@ def seed_networks(cloud: Cloud) -> None:
                     ip_version=4, cidr=_PRIVATE_RANGE)
     public = ensure('network', PUBLIC, **{
         'router:external': True, 'provider:network_type': 'flat',
-        'provider:physical_network': neutron.PUBLIC})
+        'provider:physical_network': neutron.PUBLIC, 'is_default': True})
+    # With the default external network: what "--nic auto" is made from.
+    ensure('subnetpool', 'shared-default', is_default=True, shared=True,
+           prefixes=[_POOL_RANGE], default_prefixlen=26)
     ensure('subnet', f'{PUBLIC}-subnet', network_id=public['id'],
            ip_version=4, cidr=_PUBLIC_RANGE, enable_dhcp=False)
     router = ensure('router', 'router1',

@@ -118,6 +118,9 @@ def parser() -> argparse.ArgumentParser:
     judged.add_argument('--results', type=pathlib.Path, metavar='DIR',
                         help='where results are kept as JSON '
                              '(STATE/CLOUD/tempest/results)')
+    judged.add_argument('--again', action='store_true',
+                        help='only what failed in the kept results, which '
+                             'get the new outcomes')
     calls = add('calls', 'boot a server and show what the database calls '
                 'that it took cost (of a cloud brought up with --trace)')
     calls.add_argument('--top', type=int, default=10, metavar='N',
@@ -321,7 +324,7 @@ def _do_tempest(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
     return tempest_runs.judge(
         cloud.settings, cloud.progress,
         tempest_sets.select(args.sets, args.regex), args.concurrency,
-        args.results)
+        args.results, args.again)
 
 
 def _do_calls(args: argparse.Namespace, cloud: clouds.Cloud) -> int:

@@ -46,9 +46,14 @@ def page(runs: list[results.Run]) -> str:
              'results.', '']
     lines += _table(
         'Counts', ('set', 'data and messages', 'passed', 'failed', 'skipped',
-                   'seconds', 'run on'),
+                   'seconds', 'run on', 'commit'),
         [(run.name, _CLOUDS[run.cloud], *map(str, run.counts()),
-          f'{run.seconds:.0f}', run.date) for run in runs])
+          f'{run.seconds:.0f}', run.date, run.commit) for run in runs])
+    lines += _table(
+        'Tests whose outcome is of a later run than the others\'',
+        ('set', 'data and messages', 'test'),
+        [(run.name, _CLOUDS[run.cloud], f'``{test}``')
+         for run in runs for test in run.again])
     lines += _table(
         'Environment of each run', ('set', 'data and messages', 'depends on'),
         [(run.name, _CLOUDS[run.cloud],
@@ -97,7 +102,8 @@ def _table(title: str, head: tuple[str, ...],
     lines = [f'.. list-table:: {title}', '   :header-rows: 1', '']
     for row in (head, *rows):
         for at, cell in enumerate(row):
-            lines.append(('   * - ' if at == 0 else '     - ') + cell)
+            lines.append((('   * - ' if at == 0 else '     - ')
+                          + cell).rstrip())
     return [*lines, '']
 
 

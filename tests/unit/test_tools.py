@@ -66,7 +66,7 @@ class MatrixTest(base.BaseTestCase):
     def test_tempest(self):
         root = self.tree({'tempest/results/x.json': {
             'name': 'image', 'cloud': 'baseline', 'date': '2026-11-29',
-            'environment': {'tempest': '47'},
+            'environment': {'tempest': '47', 'computes': '2'},
             'tests': {'a': ['passed', 1.0, ''], 'b': ['failed', 1.0, 'x'],
                       'c': ['passed', 2.0, '']}}})
         found, = matrix.records(root)

@@ -116,6 +116,8 @@ def _sections(settings: onebox_settings.Settings, name: str, url: str,
         'conductor': {'workers': settings.workers},
         'scheduler': {'workers': settings.workers,
                       'discover_hosts_in_cells_interval': 30},
+        # A cell's conductor knows no API database to look a group up in.
+        'workarounds': {'disable_group_policy_check_upcall': True},
         'filter_scheduler': {'enabled_filters': ','.join(_FILTERS)},
         'oslo_concurrency': {'lock_path': settings.folder / 'lock'},
         'oslo_messaging_notifications': config.notifications(notify_url),

@@ -18,11 +18,14 @@ import dataclasses
 import io
 import json
 import pathlib
+import re
 import subprocess
 from typing import Any
 
 #: statuses of subunit that are no failure, and our names of them
 _STATUS = {'success': 'passed', 'xfail': 'passed', 'skip': 'skipped'}
+# A class whose set-up failed stands in the results with this in its name.
+_FIXTURE = re.compile(r'(?:setUp|tearDown)Class \((.*)\)')
 # A reason is one line of a table.
 _REASON_LENGTH = 300
 
@@ -51,6 +54,8 @@ class Run:
     :ivar environment: versions and sizes that the figures depend on.
     :ivar tests: {test id: outcome}; a class whose set-up failed or was
         skipped is one entry, as Tempest counts it.
+    :ivar commit: of ours, with '+' if files of it had changed.
+    :ivar again: tests that failed at first; their outcome is of a later run.
     """
 
     name: str
@@ -59,6 +64,8 @@ class Run:
     seconds: float
     environment: dict[str, str]
     tests: dict[str, Outcome]
+    commit: str = ''
+    again: list[str] = dataclasses.field(default_factory=list)
 
     def of(self, status: str) -> list[str]:
         """Return the ids of the tests that ended so, sorted."""
@@ -133,6 +140,33 @@ def _reason(details: Mapping) -> str:
         rest = [line.strip() for line in lines[at + 1:] if line.strip()]
         return ' '.join(rest)[:_REASON_LENGTH]
     return 'did not end'
+
+
+def merge(first: Run, later: Run) -> Run:
+    """Return a run with the outcomes of those tests that were run again.
+
+    The date, the time and the environment are the first run's.
+    """
+    tests = dict(first.tests)
+    for name in first.of('failed'):
+        fixture = _FIXTURE.fullmatch(name)
+        if fixture and any(test.startswith(f'{fixture[1]}.')
+                           for test in later.tests):
+            # Its tests stand in the later run, each by its own name.
+            del tests[name]
+    tests.update(later.tests)
+    return dataclasses.replace(
+        first, tests=tests, again=sorted({*first.again, *later.tests}))
+
+
+def pattern(names: Iterable[str]) -> str:
+    """Return a regular expression that selects just these tests."""
+    parts = []
+    for name in names:
+        fixture = _FIXTURE.fullmatch(name)
+        parts.append(re.escape(fixture[1]) + r'\.' if fixture
+                     else re.escape(name) + r'(\[|$)')
+    return '^(' + '|'.join(parts) + ')'
 
 
 def unexpected(run: Run, expected: Mapping[str, str]) -> list[str]:

@@ -12,6 +12,7 @@
 
 """Run Tempest's tests on a running cloud."""
 
+import dataclasses
 import datetime
 from importlib import metadata
 from importlib import util
@@ -43,25 +44,45 @@ def folder(settings: onebox_settings.Settings) -> pathlib.Path:
 def judge(settings: onebox_settings.Settings,
           progress: progress_module.Progress,
           chosen: list[sets.Selection], concurrency: int,
-          keep: pathlib.Path | None = None) -> int:
+          keep: pathlib.Path | None = None, again: bool = False) -> int:
     """Run sets of tests in turn, print how they compare with the baseline.
 
     :param keep: folder for the results.
+    :param again: run only what failed in the kept results, and put the
+        outcomes into them.
     :returns: exit status: 0 if nothing failed that the baseline passes.
     :raises errors.OneboxError: Tempest or the cloud lacks something.
     """
     prepare(settings)
     expected, lines, bad = sets.expected(), [], False
     for selection in chosen:
-        one = run(settings, progress, selection, concurrency)
         path = (keep or folder(settings) / 'results') / \
-            f'{settings.variant}-{_file_name(one.name)}.json'
+            f'{settings.variant}-{_file_name(selection.name)}.json'
+        first = _kept(path) if again else None
+        if first:
+            failed = first.of('failed')
+            if not failed:
+                progress.say(f'{selection.name}: nothing failed in {path}')
+                continue
+            selection = dataclasses.replace(
+                selection, regex=results.pattern(failed))
+        one = run(settings, progress, selection, concurrency)
+        if first:
+            one = results.merge(first, one)
         results.save(one, path)
         progress.say(f'{one.name}: results in {path}')
         lines += results.report(one, expected)
         bad = bad or bool(results.unexpected(one, expected))
     print('\n' + '\n'.join(lines))
     return 1 if bad else 0
+
+
+def _kept(path: pathlib.Path) -> results.Run:
+    try:
+        return results.load(path)
+    except FileNotFoundError:
+        raise errors.OneboxError(
+            f'--again: there are no results in {path}') from None
 
 
 def _file_name(name: str) -> str:
@@ -110,7 +131,7 @@ def run(settings: onebox_settings.Settings,
             f'no test ran for {regex}: see {output}')
     return results.Run(
         name, settings.variant, started.strftime('%Y-%m-%d %H:%M'), seconds,
-        environment(settings, concurrency), found)
+        environment(settings, concurrency), found, commit())
 
 
 def _follow(child: subprocess.Popen, log, progress: progress_module.Progress,
@@ -152,6 +173,23 @@ def _environment(settings: onebox_settings.Settings) -> dict[str, str]:
         # Else stestr keeps its lines to itself for minutes.
         'PYTHONUNBUFFERED': '1',
     }
+
+
+def commit() -> str:
+    """Return our checkout's commit, with '+' if files of it are changed.
+
+    Empty if we are not in a checkout.
+    """
+    package = pathlib.Path(__file__).resolve().parents[2]
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ['git', *words], cwd=package, stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL, text=True).stdout.strip()
+
+    found = git('rev-parse', '--short', 'HEAD')
+    changed = git('status', '--porcelain', '--untracked-files=no', '--', '.')
+    return found + ('+' if found and changed else '')
 
 
 def environment(settings: onebox_settings.Settings,

@@ -22,7 +22,7 @@ class Network:
 
     def __init__(self):
         self.things = {'networks': [], 'subnets': [], 'routers': [],
-                       'ports': []}
+                       'ports': [], 'subnetpools': []}
 
     def network(self, method, path, params=None, json=None):
         parts = path.strip('/').split('/')
@@ -54,6 +54,10 @@ class SeedTest(testtools.TestCase):
         private, public = found['networks']
         self.assertNotIn('router:external', private)
         self.assertTrue(public['router:external'])
+        # What neutron makes networks from for those who ask for any.
+        [pool] = found['subnetpools']
+        self.assertEqual((True, True, True), (
+            public['is_default'], pool['is_default'], pool['shared']))
         self.assertEqual([private['id'], public['id']],
                          [one['network_id'] for one in found['subnets']])
         [router] = found['routers']

@@ -12,16 +12,19 @@
 
 """Tempest's results, without Tempest: read, kept, compared, published."""
 
+import contextlib
 import datetime
 import io
 import pathlib
 import re
 import tempfile
+from unittest import mock
 
 import subunit
 import testtools
 from testtools import content
 
+from luc_drivers.onebox import progress
 from luc_drivers.onebox import settings as onebox_settings
 from luc_drivers.onebox.tempest import results
 from luc_drivers.onebox.tempest import runs
@@ -99,8 +102,32 @@ class CompareTest(testtools.TestCase):
         self.assertIn('compute on embedded: 1 passed, 2 failed '
                       '(1 on the baseline, too), 1 skipped', text)
 
+    def test_failed_ones_run_again(self):
+        first = run(**{'t.A.a': ('passed', 1.0), 't.A.b': ('failed', 1.0, 'x'),
+                       't.A.bb': ('failed', 1.0, 'x'),
+                       'setUpClass (t.B)': ('failed', 0.0, 'y')})
+        regex = re.compile(results.pattern(first.of('failed')))
+        self.assertEqual(
+            ['t.A.b[id-1]', 't.A.b', 't.B.c[id-2]'],
+            [test for test in ('t.A.a[id-0]', 't.A.b[id-1]', 't.A.b',
+                               't.A.bc', 't.B.c[id-2]', 't.BB.c', 'x.t.A.b')
+             if regex.search(test)])
+        later = run(**{'t.A.b': ('passed', 2.0),
+                       't.A.bb': ('failed', 1.0, 'z'),
+                       't.B.c': ('passed', 3.0)})
+        later.date = 'later'
+        merged = results.merge(first, later)
+        self.assertEqual(
+            {'t.A.a': 'passed', 't.A.b': 'passed', 't.A.bb': 'failed',
+             't.B.c': 'passed'},
+            {test: one.status for test, one in merged.tests.items()})
+        self.assertEqual('z', merged.tests['t.A.bb'].reason)
+        self.assertEqual(first.date, merged.date)
+        self.assertEqual(['t.A.b', 't.A.bb', 't.B.c'], merged.again)
+
     def test_kept_and_read_again(self):
         one = run(a=('passed', 1.0), b=('failed', 2.0, 'x "y"'))
+        one.again = ['b']
         with tempfile.TemporaryDirectory() as name:
             path = pathlib.Path(name, 'results', 'one.json')
             results.save(one, path)
@@ -132,7 +159,6 @@ class SetsTest(testtools.TestCase):
                 key for key, regex in sets.SETS.items()
                 if re.search(regex, test)])
 
-
     def test_selection(self):
         whole = sets.select(None, None)
         self.assertEqual(list(sets.SETS), [one.name for one in whole])
@@ -145,6 +171,37 @@ class SetsTest(testtools.TestCase):
 
 
 class RunTest(testtools.TestCase):
+
+    def judge(self, keep, found, again):
+        """Run the set compute; return (status, regex that was run)."""
+        settings = onebox_settings.load(pathlib.Path('/nowhere'), None, None)
+        with (mock.patch.object(runs, 'prepare'),
+              mock.patch.object(runs, 'run', return_value=found) as ran,
+              contextlib.redirect_stdout(io.StringIO())):
+            status = runs.judge(
+                settings, progress.Progress(io.StringIO()),
+                sets.select(['compute'], None), 2, keep, again)
+        return status, ran.call_args and ran.call_args.args[2].regex
+
+    def test_again(self):
+        with tempfile.TemporaryDirectory() as name:
+            keep = pathlib.Path(name)
+            path = keep / 'cassandra-compute.json'
+            error = self.assertRaises(runs.errors.OneboxError, self.judge,
+                                      keep, None, True)
+            self.assertIn(f'no results in {path}', str(error))
+            whole = run(a=('passed', 1.0), b=('failed', 2.0, 'x'))
+            self.assertEqual((1, sets.SETS['compute']),
+                             self.judge(keep, whole, False))
+            status, regex = self.judge(keep, run(b=('passed', 1.0)), True)
+            self.assertEqual((0, results.pattern(['b'])), (status, regex))
+            kept = results.load(path)
+            self.assertEqual((['a', 'b'], ['b']),
+                             (kept.of('passed'), kept.again))
+            self.assertEqual((0, None), self.judge(keep, None, True))
+
+    def test_commit(self):
+        self.assertRegex(runs.commit(), r'^([0-9a-f]{7,}\+?)?$')
 
     def test_without_tempest(self):
         if runs.util.find_spec('tempest') is not None:
