@@ -114,6 +114,7 @@ class IoLoop(loop.SharedLoop):
         peer.down_since = now if peer.outstanding else None
         peer.records.appendleft(
             wire.document(wire.HELLO, self.introduction()))
+        peer.repeat_pokes(now)
         for transfer in peer.transfers.values():
             transfer.rewind(now)
         self._register(sock, peer)
@@ -137,7 +138,7 @@ class IoLoop(loop.SharedLoop):
         if len(self._by_fd) <= self.settings.max_peers:
             return
         idle = [p for p in self.out_peers.values()
-                if p.sock is not None and not p.outstanding]
+                if p.sock is not None and not (p.outstanding or p.pokes)]
         if idle:
             self.close(min(idle, key=lambda p: p.used))
 
@@ -171,7 +172,7 @@ class IoLoop(loop.SharedLoop):
     def _flush_out(self, peer: outgoing.OutPeer, now: float) -> None:
         sock = peer.sock
         if sock is None:
-            if not peer.outstanding and not peer.acks:
+            if not (peer.outstanding or peer.acks or peer.pokes):
                 return
             self.open(peer, now)
             return
@@ -343,7 +344,7 @@ class IoLoop(loop.SharedLoop):
         for peer in list(self.out_peers.values()):
             sock = peer.sock
             if sock is None:
-                if peer.outstanding:
+                if peer.outstanding or peer.pokes:
                     busy = True
                     peer.expire(now)
                     if now - peer.opened > _REOPEN_AFTER:
@@ -353,7 +354,7 @@ class IoLoop(loop.SharedLoop):
             peer.tick(now, writable)
             if peer.sock is not None:
                 self._ready[peer] = None
-            if peer.outstanding or not peer.welcomed:
+            if peer.outstanding or peer.pokes or not peer.welcomed:
                 busy = True
             elif now - peer.used > self.settings.peer_idle_timeout:
                 self.close(peer)

@@ -77,7 +77,8 @@ class Node:
         self.security = _security(settings)
         cipher = self.security.cipher if self.security else None
         sign = self.security.sign if self.security else None
-        check = self.security.check if self.security else None
+        check = (self.security.check if self.security
+                 else routing.only_plain)
         self.registrar = registrar.Registrar(self.matchmaker, settings, sign)
         self.mailbox = mailbox.Mailbox(self.matchmaker, settings, cipher)
         self.notifications = notifications.Sender(self.matchmaker, settings,

@@ -40,6 +40,8 @@ _REPLY_ACK_DELAY = 0.1
 _UNSENT_AFTER = 1.0
 _PROBE_EVERY = 1.0
 _RESEND_MAX = 5.0
+#: seconds for which a POKE is repeated; by then the mailbox was looked at
+_POKE_FOR = 60.0
 #: seconds for which a fanout is tried at a listener that can't be reached
 FANOUT_WINDOW = 60.0
 
@@ -108,6 +110,9 @@ class OutPeer(channel.Channel):
         self.outstanding: dict[int, Pending] = {}
         self.unacked: dict[int, Pending] = {}
         self.given_up: collections.deque[int] = collections.deque(maxlen=1000)
+        #: POKEs that may not have come: target -> (stamp of the PING that
+        #: follows the last one, when it was sent, when the first one was)
+        self.pokes: dict[bytes, tuple[int, float, float]] = {}
         # Numbers never repeat within our life, even if this object is
         # dropped and made again: the clock runs faster than requests come.
         self.next_seq = clock.now_us()
@@ -146,6 +151,22 @@ class OutPeer(channel.Channel):
             pending.counts.timed_out += 1
             self.reassembly.drop(wire.REPLY, pending.seq)
             self.given_up.append(pending.seq)
+
+    def poke(self, target: bytes, now: float) -> None:
+        """Tell it that mail waits, until it has heard it."""
+        first = self.pokes[target][2] if target in self.pokes else now
+        stamp = clock.now_us()
+        self.pokes[target] = stamp, now, first
+        # In one piece: who answers the PING has seen the POKE.
+        self.send(wire.record(wire.POKE, target) + wire.ping(stamp))
+
+    def repeat_pokes(self, now: float, before: float = float('inf')) -> None:
+        """Send those again that were last sent before that time."""
+        for target, (_stamp, sent, first) in list(self.pokes.items()):
+            if now - first > _POKE_FOR:
+                del self.pokes[target]
+            elif sent < before:
+                self.poke(target, now)
 
     def floor(self) -> int:
         """All our requests below it are settled."""
@@ -229,6 +250,13 @@ class OutPeer(channel.Channel):
                 self.io.tell(kind, self.instance,
                              wire.parse_news(kind, body))
 
+    def on_pong(self, body: bytes, now_us: int) -> None:
+        super().on_pong(body, now_us)
+        if self.pokes:
+            echo = wire.parse_pong(body)[0]
+            self.pokes = {target: poke for target, poke in self.pokes.items()
+                          if poke[0] != echo}
+
     def _on_ack(self, seq: int) -> None:
         pending = self.unacked.pop(seq, None)
         if pending is None:
@@ -290,13 +318,17 @@ class OutPeer(channel.Channel):
         if writable:
             if self.down_since is not None:
                 self.on_up(now)
-        elif self.outstanding:
+        elif self.outstanding or self.pokes:
             self._while_down(now)
         if (writable and not self.welcomed and
                 now - self.opened > settings.handshake_timeout):
             self.io.reopen(self)
             return
         self.expire(now)
+        if self.pokes:
+            # While it is down, only those that are too old go.
+            self.repeat_pokes(now, now - settings.resend_interval
+                              if writable else 0.0)
         if writable:
             self._resend(now)
             self.stalled_transfers(now)
@@ -318,6 +350,7 @@ class OutPeer(channel.Channel):
             # What was sent since then went over the new connection.
             if pending.sent and (since is None or pending.sent_at < since):
                 self.requests.append(pending)
+        self.repeat_pokes(now)
         self.io.dirty[self] = None
 
     def _while_down(self, now: float) -> None:

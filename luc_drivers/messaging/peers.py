@@ -172,7 +172,8 @@ class PeerTable:
             peer.endpoint = endpoint
             self.open(peer, now)
         peer.used = now
-        peer.send(wire.record(wire.POKE, target))
+        peer.poke(target, now)
+        self.hurry(now)
 
     def instance_gone(self, instance: bytes) -> None:
         """It is proven that this instance is no more."""

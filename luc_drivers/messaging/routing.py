@@ -69,6 +69,17 @@ class Candidate(NamedTuple):
         return self.endpoint.instance
 
 
+def only_plain(endpoint: base.Endpoint) -> None:
+    """Refuse an endpoint that a process without keys can't talk to.
+
+    :raises MatchmakerError: it uses CURVE.
+    """
+    if endpoint.curve_key:
+        raise base.MatchmakerError(
+            'its process %s uses CURVE, and this one does not: set '
+            '[bus]security here' % endpoint.addresses[0])
+
+
 class Query(NamedTuple):
     """What is asked for, and where."""
 

@@ -26,6 +26,7 @@ from typing import Any
 
 from oslo_messaging._drivers import base as driver_base
 from oslo_messaging._drivers import common
+from oslo_messaging.rpc import dispatcher
 from oslo_serialization import jsonutils
 
 from luc_drivers.messaging import clock
@@ -56,10 +57,6 @@ def parse_stored(data: bytes) -> tuple[bytes, int, int, bytes]:
     return instance, seq, flags, data[_STORED.size:]
 
 
-class Expired(Exception):
-    """Too late to run a request."""
-
-
 class RpcMessage(driver_base.RpcIncomingMessage):
     """One request, as oslo.messaging sees it."""
 
@@ -70,6 +67,7 @@ class RpcMessage(driver_base.RpcIncomingMessage):
         self._item = item
         self._decoded: dict[str, Any] | None = None
         self._finished = False
+        self._expired = False
         self.client_timeout = item.monitor / 1000 if item.monitor else None
         self.msg_id = '%s-%d' % (item.instance.hex(), item.seq)
 
@@ -93,26 +91,33 @@ class RpcMessage(driver_base.RpcIncomingMessage):
 
     @property
     def message(self) -> dict[str, Any]:
-        """Method and arguments."""
+        """Method and arguments.
+
+        :raises ExpectedException: the request has expired since it was
+            handed out. oslo.messaging's server runs nothing then, and does
+            not take it for an error.
+        """
+        if self._expired:
+            raise dispatcher.ExpectedException()
         return self._content()['m']
 
     def acknowledge(self) -> None:
         """It was acknowledged when it was queued.
 
-        This is the library's last word before the method runs.
-
-        :raises Expired: its caller timed out since it was handed out, as
-            this process was stopped or very busy; it doesn't run.
+        This is the library's last word before the method runs: if the
+        caller timed out since it was handed out, as this process was stopped
+        or very busy, ``message`` refuses itself from now on.
         """
         item = self._item
-        if item.deadline and clock.now_us() >= item.deadline:
-            if not self._finished:
-                self._finished = True
-                self._listener.finished()
-                io = self._listener.node.io
-                io.push(io.refuse, item.instance, item.seq, wire.EXPIRED)
-            raise Expired('the caller of request %s has timed out' %
-                          self.msg_id)
+        if (item.deadline and not self._finished and
+                clock.now_us() >= item.deadline):
+            self._finished = self._expired = True
+            self._listener.finished()
+            io = self._listener.node.io
+            io.push(io.refuse, item.instance, item.seq, wire.EXPIRED)
+            LOG.info('Request %s on topic %s is not run: its caller timed '
+                     'out before its turn came', self.msg_id,
+                     self._listener.key.topic)
 
     def requeue(self) -> None:
         """Calls and casts are never put back."""

@@ -258,6 +258,24 @@ class CurveTest(ProcessCase):
         self.peer('b')
         self.wait_for(lambda: self.ran()[-1][1] == 'stored')
 
+    def test_plain_and_encrypted_servers_of_one_topic(self):
+        encrypted, plain = self.transport(), self.transport(security='none')
+        _, theirs = self.serve(encrypted, 'a')
+        _, ours = self.serve(plain, 'b')
+        client = self.client(plain)
+        with self.assertLogs('luc_drivers.messaging.routing',
+                             'WARNING') as logs:
+            for x in range(5):
+                client.call({}, 'echo', x=x)
+        # Each has only those that it can talk to, from the first call on.
+        self.assertEqual(list(range(5)), ours.ran)
+        self.assertEqual(1, self.node(plain).state()['connections'])
+        self.assertEqual(1, len(logs.output), logs.output)
+        self.assertIn('uses CURVE', logs.output[0])
+        for x in range(3):
+            self.client(encrypted).call({}, 'echo', x=x)
+        self.assertEqual([0, 1, 2], theirs.ran)
+
     def test_stranger_can_neither_call_nor_serve(self):
         tr = self.transport()
         _, endpoint = self.serve(tr)

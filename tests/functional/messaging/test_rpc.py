@@ -12,7 +12,6 @@
 
 """The contract that services rely on, over real sockets in native threads."""
 
-import logging
 import threading
 import time
 
@@ -131,10 +130,13 @@ class RpcTest(support.TransportCase):
         original = rpc._process_incoming
         rpc._process_incoming = lambda incoming: (
             time.sleep(0.6), original(incoming))
-        logging.getLogger('oslo_messaging').setLevel(logging.CRITICAL + 1)
-        with self.assertRaises(oslo_messaging.MessagingTimeout):
-            self.client(self.tr, 'a', timeout=0.3).call({}, 'echo', x=1)
-        time.sleep(0.6)
+        with (self.assertNoLogs('oslo_messaging', 'WARNING'),
+              self.assertLogs('luc_drivers.messaging.server', 'INFO') as said):
+            with self.assertRaises(oslo_messaging.MessagingTimeout):
+                self.client(self.tr, 'a', timeout=0.3).call({}, 'echo', x=1)
+            self.wait_for(lambda: said.output)
+            time.sleep(0.2)
+        self.assertIn('is not run', said.output[0])
         rpc._process_incoming = original
         self.assertEqual(2, self.client(self.tr, 'a').call({}, 'echo', x=2))
         self.assertEqual([2], endpoint.ran)

@@ -17,9 +17,13 @@ import os
 import socket
 import time
 
+import zmq
+
 from luc_drivers.messaging import clock
 from luc_drivers.messaging import wire
+from luc_drivers.messaging.matchmaker import base
 from tests.functional.messaging import rawpeer
+from tests.functional.messaging import support
 
 
 class WireTest(rawpeer.RawPeerCase):
@@ -180,3 +184,67 @@ class WireTest(rawpeer.RawPeerCase):
         with self.lasts(0, 5):  # the handshake's limit is 3 s
             while socks[0].recv(64):
                 pass
+
+
+class PokeSenderTest(support.TransportCase):
+    """Whoever has mail waiting hears of it, whatever becomes of a connection.
+    """
+
+    OPTIONS = {'matchmaker': 'memory', 'resend_interval': 0.3}
+    TARGET = wire.address('test', 'openstack', 't', 'a')
+
+    def setUp(self):
+        super().setUp()
+        self.sender = self.node(self.transport())
+        self.context = zmq.Context()
+        self.addCleanup(self.context.destroy, 0)
+        self.instance = os.urandom(16)
+        self.address = 'tcp://127.0.0.1:*'
+        self.listen()
+        self.sender.io.push(self.sender.io.poke, base.Endpoint(
+            self.instance.hex(), 'host', 1, 'site1', (self.address,)),
+            self.TARGET)
+
+    def listen(self):
+        self.sock = self.context.socket(zmq.ROUTER)
+        self.sock.bind(self.address)
+        self.address = self.sock.getsockopt(zmq.LAST_ENDPOINT).decode(
+            ).rstrip('\0')
+
+    def poke(self, seconds=10.0):
+        """The next POKE: its connection and the stamp to answer, or None."""
+        end = time.monotonic() + seconds
+        while self.sock.poll(max(0, (end - time.monotonic()) * 1000)):
+            connection, data = self.sock.recv_multipart()
+            _frame, records = wire.parse(data)
+            for i, (kind, body) in enumerate(records):
+                if kind == wire.POKE:
+                    self.assertEqual(self.TARGET, body)
+                    self.assertEqual(wire.PING, records[i + 1][0])
+                    return connection, wire.parse_ping(records[i + 1][1])
+        return None
+
+    def answer(self, connection, stamp):
+        self.sock.send_multipart([connection, wire.frame(
+            clock.now_us(), self.instance, self.sender.instance, 0,
+            [wire.pong(stamp, clock.now_us())])])
+
+    def test_comes_again_over_the_next_connection(self):
+        _, first = self.poke()
+        self.sock.close(0)
+        self.listen()
+        connection, second = self.poke()
+        self.assertGreater(second, first)
+        # It is the last one that has to be answered: the one before may have
+        # been lost.
+        self.answer(connection, first)
+        connection, third = self.poke()
+        self.answer(connection, third)
+        # No other than what was on its way by then.
+        while (last := self.poke(1.0)) is not None:
+            self.answer(*last)
+        self.assertEqual({}, self.sender.io.out_peers[self.instance].pokes)
+
+    def test_answered_one_is_not_repeated(self):
+        self.answer(*self.poke())
+        self.assertIsNone(self.poke(1.0))
