@@ -29,12 +29,12 @@ from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.planner.plan import Plan
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.transaction import shared_turns
+from luc_drivers.db.transaction.written import Step
 from luc_drivers.db.workspace.functions import Draws
 from luc_drivers.db.workspace.workspace import Outcome
 from luc_drivers.db.workspace.workspace import Touch
 
 if TYPE_CHECKING:
-    from luc_drivers.db.transaction.statements import Step
     from luc_drivers.db.transaction.statements import Transaction
 
 #: seconds to wait for another thread's compare-and-set of the same row
@@ -52,12 +52,12 @@ class _Held:
         self.rows: list[StoredRow] = []
         self.matched = False
 
-    def confirm(self, steps: 'list[Step]') -> bool:
+    def confirm(self, steps: list[Step]) -> bool:
         """Tell whether the rows are the latest, and kept from others."""
         run = self.run
-        run.compares(s.touch for s in steps)
+        run.written.compares(s.touch for s in steps)
         rows = [
-            run.stored(s.touch) for s in steps
+            run.loaded.stored(s.touch) for s in steps
             if s.before is not None and s.touch[0] == self.name]
         self.matched = bool(rows)
         self.rows = [
@@ -70,9 +70,9 @@ class _Held:
         run.held.update((r.address.group, r.address.key) for r in self.rows)
         return True
 
-    def pass_by(self, steps: 'list[Step]') -> bool:
+    def pass_by(self, steps: list[Step]) -> bool:
         """Go on without turns."""
-        self.run.compares(s.touch for s in steps)
+        self.run.written.compares(s.touch for s in steps)
         self.matched = any(s.before is not None for s in steps)
         return True
 
@@ -102,7 +102,7 @@ def run(transaction: 'Transaction', plan: Plan, parameters: Parameters,
     name = (plan.target or '').lower()
     # in its turn, a row that is first read now is the latest
     keyed = _in_turn(transaction, plan.waves[:1], name, parameters)
-    stale = keyed if transaction.knows(name) else []
+    stale = keyed if transaction.loaded.rows(name) else []
     transaction.fetch_waves(plan, parameters)
     stale += _in_turn(transaction, plan.waves[1:], name, parameters)
     changed: set[Touch] = set()
@@ -115,7 +115,7 @@ def run(transaction: 'Transaction', plan: Plan, parameters: Parameters,
         outcome = _held(transaction, plan, parameters, draws, restart,
                         keyed + [a for a in stale if a not in keyed],
                         bool(stale), changed)
-    if any(transaction.has_written(touch) for touch in changed):
+    if any(touch in transaction.written for touch in changed):
         raise errors.Refused(
             f'a row of {plan.target} was changed by others before this '
             'transaction set it')

@@ -33,9 +33,9 @@ from luc_drivers.db.catalog.schema import Table
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.transaction import references
+from luc_drivers.db.transaction.written import Step
 
 if TYPE_CHECKING:
-    from luc_drivers.db.transaction.statements import Step
     from luc_drivers.db.transaction.statements import Transaction
 
 Key = tuple[Any, ...]
@@ -94,7 +94,7 @@ def _converted(table: Table, columns: Sequence[str], values: Key) -> Key:
     return tuple(found)
 
 
-def needs(transaction: 'Transaction', steps: Iterable['Step']) -> list[Need]:
+def needs(transaction: 'Transaction', steps: Iterable[Step]) -> list[Need]:
     """Return the parents that rows need and that the workspace lacks."""
     found: dict[Need, None] = {}
     for step in steps:
@@ -115,7 +115,7 @@ def needs(transaction: 'Transaction', steps: Iterable['Step']) -> list[Need]:
 
 
 def _there(transaction: 'Transaction', need: Need) -> bool:
-    transaction.ensure((need.parent.name,))
+    transaction.loaded.ensure((need.parent.name,))
     return bool(transaction.workspace.query(
         f'SELECT 1 FROM {sqltext.quote(need.parent.name)} '
         f'WHERE {_where(need.columns)} LIMIT 1', need.values))
@@ -164,7 +164,7 @@ class _Departure:
         return references.access(self.child, self.key.columns, self.values)
 
 
-def _departures(transaction: 'Transaction', steps: Iterable['Step']
+def _departures(transaction: 'Transaction', steps: Iterable[Step]
                 ) -> Iterator[_Departure]:
     for step in steps:
         if step.before is None:
@@ -189,7 +189,7 @@ def _departures(transaction: 'Transaction', steps: Iterable['Step']
                 updated is not None, action.upper())
 
 
-def follow(transaction: 'Transaction', steps: list['Step']) -> None:
+def follow(transaction: 'Transaction', steps: list[Step]) -> None:
     """Do what the foreign keys of children say about parents that went.
 
     Actions may touch further parents; a child that has no action must be
@@ -202,7 +202,7 @@ def follow(transaction: 'Transaction', steps: list['Step']) -> None:
         departures = list(_departures(transaction, steps))
         if not departures:
             break
-        transaction.ensure({d.child.name for d in departures})
+        transaction.loaded.ensure({d.child.name for d in departures})
         transaction.fetch([d.access for d in departures])
         steps = []
         for departure in departures:
@@ -232,7 +232,7 @@ def _children(transaction: 'Transaction', departure: _Departure) -> bool:
 
 
 def _act(transaction: 'Transaction', departure: _Departure
-         ) -> list['Step'] | None:
+         ) -> list[Step] | None:
     """Carry out a key's action; None if it has none."""
     table = sqltext.quote(departure.child.name)
     columns = departure.key.columns

@@ -400,7 +400,7 @@ class Session:
             for change in changes)
 
     def _send(self, run: Transaction) -> None:
-        changes = run.changes()
+        changes = run.written.changes()
         if run.conflict is not None and not self._all_there(changes):
             raise run.conflict
         if not changes:
@@ -417,8 +417,9 @@ class Session:
                 if value > 0:
                     database.sequences.passed(table.number, value)
         database.written.update(c.table.number for c in changes)
+        newest = run.loaded.newest
         database.committer.commit(
-            run.schema, changes, (run.newest,) if run.newest else (),
+            run.schema, changes, (newest,) if newest else (),
             parents=run.parents(changes), check_references=run.enforce)
 
     # --- replay
@@ -545,4 +546,4 @@ class Session:
 def _same(schema: Schema, run: Transaction) -> bool:
     """Tell whether the tables that a transaction used are as they were."""
     return all(schema.tables.get(name) == run.schema.tables.get(name)
-               for name in run.tables)
+               for name in run.loaded.tables)

@@ -148,7 +148,7 @@ def made_as(run: 'Transaction', statement: sqltext.Statement, query: Plan,
 
     :param run: a transaction to try it in; to be thrown away.
     """
-    run.ensure(query.tables)
+    run.loaded.ensure(query.tables)
     run.workspace.functions.draws = Draws()
     run.workspace.define(text(statement, query), parameters)
     made = run.workspace.temporary()[-1][3]

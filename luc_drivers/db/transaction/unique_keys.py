@@ -30,9 +30,9 @@ from luc_drivers.db.catalog.schema import Table
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.transaction import references
+from luc_drivers.db.transaction.written import Step
 
 if TYPE_CHECKING:
-    from luc_drivers.db.transaction.statements import Step
     from luc_drivers.db.transaction.statements import Transaction
 
 
@@ -53,7 +53,7 @@ class Lookup:
                 yield row
 
 
-def lookups(transaction: 'Transaction', steps: Iterable['Step']
+def lookups(transaction: 'Transaction', steps: Iterable[Step]
             ) -> list[Lookup]:
     """Return what must be looked up for the rows that a statement wrote."""
     found: dict[tuple[int, tuple[Any, ...]], Lookup] = {}
@@ -76,9 +76,9 @@ def lookups(transaction: 'Transaction', steps: Iterable['Step']
                     table, columns, step.before):
                 continue
             name = (index.number, key)
-            if name in found or name in transaction.checked_keys:
+            if name in found or name in transaction.fetched.checked_keys:
                 continue
-            access = transaction.unfetched(
+            access = transaction.fetched.left(
                 references.access(table, columns, key))
             if access is not None:
                 found[name] = Lookup(table, index, key, access)
