@@ -26,7 +26,6 @@ from collections.abc import Sequence
 import dataclasses
 import time
 from typing import Any
-import uuid
 
 from luc_drivers import cql
 from luc_drivers import native
@@ -34,32 +33,26 @@ from luc_drivers.db import errors
 from luc_drivers.db.store import base
 from luc_drivers.db.store import cassandra_schema as schema
 from luc_drivers.db.store import codec
-from luc_drivers.db.store.base import Expect
 from luc_drivers.db.store.base import Outcome
-from luc_drivers.db.store.cassandra_texts import Statements
-
-#: partitions that one request reads at most: more would burden one
-#: coordinator, fewer cost the client more (0.2 ms of CPU a request)
-GROUPED = 24
-#: primary keys that one request lists at most
-LISTED = 1000
+from luc_drivers.db.store.cassandra_requests import deal
+from luc_drivers.db.store.cassandra_requests import deal_index
+from luc_drivers.db.store.cassandra_requests import Requester
+from luc_drivers.db.store.cassandra_requests import Requests
 
 
 class CassandraStore(base.Store):
     """One database in Cassandra.
 
-    ``settings.fresh``: in the keyspace that all fresh name spaces share,
-    under a name that nobody else has; it vanishes by its time to live.
+    A fresh name space (``settings.fresh``) vanishes by its time to live.
     """
 
     def __init__(self, database: str, settings: base.StoreSettings) -> None:
         super().__init__(database, settings)
         self._cql_settings = cql.from_options(settings)
-        self._statements: dict[str, Statements] = {}
+        self._requester = Requester(database, settings)
         self._localities = {schema.GLOBAL}
         #: lower bounds of the next number of sequences
         self._next: dict[str, int] = {}
-        self._name = self._new_name()
         #: the catalog's log, of a fresh name space
         self._log: list[tuple[int, bytes]] = []
         self._log_lock = native.lock()
@@ -71,32 +64,7 @@ class CassandraStore(base.Store):
         """Under eventlet connections belong to the hub's thread."""
         return not native.green()
 
-    # --- names and places
-
-    def _new_name(self) -> str:
-        if self.settings.fresh:
-            return f'{self.database}.{uuid.uuid4().hex}'
-        return self.database
-
-    def keyspace(self, locality: str) -> str:
-        """Return the keyspace of a locality."""
-        if self.settings.fresh:
-            return schema.FRESH
-        return schema.keyspace_name(
-            self.settings.keyspace_template, self.database, locality)
-
-    def _db(self, locality: str) -> str:
-        """Return the database's name in the keys of a locality."""
-        if self.settings.fresh:
-            return f'{self._name}.{locality}'
-        return self._name
-
-    def _texts(self, locality: str) -> Statements:
-        found = self._statements.get(locality)
-        if found is None:
-            found = Statements(self.keyspace(locality))
-            self._statements[locality] = found
-        return found
+    # --- sending
 
     def _session(self, locality: str) -> cql.Session:
         """Return a session with the site of a locality's replicas."""
@@ -109,8 +77,7 @@ class CassandraStore(base.Store):
     def _unavailable(self, error: cql.Error) -> errors.StoreUnavailable:
         return errors.StoreUnavailable(f'database {self.database}: {error}')
 
-    def _send(self, requests: Sequence[tuple[str, cql.Request]],
-              ) -> list[Any]:
+    def _send(self, requests: Requests) -> list[Any]:
         """Run (locality, request) pairs in parallel; rows or errors."""
         self.count(len(requests))
         by_session: dict[int, list[int]] = {}
@@ -130,8 +97,7 @@ class CassandraStore(base.Store):
                 results[number] = result
         return results
 
-    def _all(self, requests: Sequence[tuple[str, cql.Request]],
-             ) -> list[list[tuple]]:
+    def _all(self, requests: Requests) -> list[list[tuple]]:
         """Run requests that must all succeed; return their rows."""
         results = self._send(requests)
         for result in results:
@@ -143,7 +109,7 @@ class CassandraStore(base.Store):
 
     def prepare(self, localities: Sequence[str]) -> None:
         self._localities.update(localities)
-        names = {self.keyspace(n): n for n in sorted(
+        names = {self._requester.keyspace(n): n for n in sorted(
             self._localities, key=lambda n: n == schema.GLOBAL)}
         self.count(1)
         try:
@@ -158,7 +124,7 @@ class CassandraStore(base.Store):
         """
         self._next.clear()
         if self.settings.fresh:
-            self._name = self._new_name()
+            self._requester.renew()
             self._log = []
             return
         for locality in sorted(self._localities):
@@ -172,7 +138,8 @@ class CassandraStore(base.Store):
     def _empty(self, locality: str, table: str,
                columns: tuple[str, ...]) -> None:
         """Delete this database's partitions of a table, found by a scan."""
-        delete = (f'DELETE FROM {self.keyspace(locality)}.{table} WHERE '
+        keyspace = self._requester.keyspace(locality)
+        delete = (f'DELETE FROM {keyspace}.{table} WHERE '
                   + ' AND '.join(f'{c} = ?' for c in columns))
         for keys in self._partitions(locality, table, columns):
             self._all([(locality, cql.Request(
@@ -182,7 +149,7 @@ class CassandraStore(base.Store):
     def _partitions(self, locality: str, table: str,
                     columns: tuple[str, ...]) -> Iterator[list[tuple]]:
         """Yield the keys of this database's partitions, page by page."""
-        keyspace, key = self.keyspace(locality), ', '.join(columns)
+        keyspace, key = self._requester.keyspace(locality), ', '.join(columns)
         select = (f'SELECT DISTINCT {key}, token({key}) '
                   f'FROM {keyspace}.{table} WHERE token({key}) > ? LIMIT 5000')
         token = -2 ** 63
@@ -193,7 +160,8 @@ class CassandraStore(base.Store):
             if not rows:
                 return
             token = rows[-1][-1]
-            yield [r[:-1] for r in rows if r[0] == self._db(locality)]
+            yield [r[:-1] for r in rows
+                   if r[0] == self._requester.db(locality)]
 
     @classmethod
     def databases(cls, settings: base.StoreSettings) -> list[str]:
@@ -226,7 +194,8 @@ class CassandraStore(base.Store):
 
     def sizes(self, localities: Sequence[str]) -> list[base.Size]:
         found = []
-        for keyspace in dict.fromkeys(map(self.keyspace, localities)):
+        for keyspace in dict.fromkeys(
+                map(self._requester.keyspace, localities)):
             rows = self._global(
                 'SELECT table_name, mebibytes FROM system_views.disk_usage '
                 'WHERE keyspace_name = ?', (keyspace,),
@@ -239,68 +208,28 @@ class CassandraStore(base.Store):
 
     def read(self, reads: Sequence[base.GroupRead],
              serial: bool = False) -> list[list[base.Row]]:
-        requests, targets = self._row_requests(reads, serial)
+        requests, targets = self._requester.row_requests(reads, serial)
         results: list[list[base.Row]] = [[] for __ in reads]
         if requests:
             for chunk, rows in zip(targets, self._all(requests)):
-                _deal(chunk, reads, rows, results)
+                deal(chunk, reads, rows, results)
         return results
 
     def read_both(self, reads: Sequence[base.GroupRead],
                   index_reads: Sequence[base.IndexRead]) -> tuple[
                       list[list[base.Row]],
                       list[list[tuple[bytes, bytes]]]]:
-        requests, targets = self._row_requests(reads, False)
-        more, index_targets = self._index_requests(index_reads)
+        requests, targets = self._requester.row_requests(reads, False)
+        more, index_targets = self._requester.index_requests(index_reads)
         results: list[list[base.Row]] = [[] for __ in reads]
         found: list[list[tuple[bytes, bytes]]] = [[] for __ in index_reads]
         if requests or more:
             answers = self._all(requests + more)
             for chunk, rows in zip(targets, answers):
-                _deal(chunk, reads, rows, results)
+                deal(chunk, reads, rows, results)
             for chunk, rows in zip(index_targets, answers[len(requests):]):
-                _deal_index(chunk, index_reads, rows, found)
+                deal_index(chunk, index_reads, rows, found)
         return results, found
-
-    def _row_requests(self, reads: Sequence[base.GroupRead], serial: bool
-                      ) -> tuple[list[tuple[str, cql.Request]],
-                                 list[list[int]]]:
-        """Return requests, and for each the numbers of its reads."""
-        shapes: dict[Any, list[int]] = {}
-        for number, read in enumerate(reads):
-            if read.pks is not None and len(read.tables) != 1:
-                raise ValueError('pks need exactly one table')
-            # a serial read is of one partition, by CQL's rules; and the
-            # requests' groups and primary keys are multiplied
-            alone = serial or len(read.pks or ()) > 4
-            shapes.setdefault(
-                (read.group.locality, read.tables, read.pks is None,
-                 number if alone else -1), []).append(number)
-        requests, targets = [], []
-        for (locality, tables, all_pks, __), numbers in shapes.items():
-            for chunk in _batched(numbers, GROUPED):
-                for some in _parts([reads[n] for n in chunk]):
-                    requests.append((locality, self._read_request(
-                        locality, tables, all_pks, some, serial)))
-                    targets.append(chunk)
-        return requests, targets
-
-    def _read_request(self, locality: str, tables: tuple[int, ...],
-                      all_pks: bool, reads: list[base.GroupRead],
-                      serial: bool) -> cql.Request:
-        groups = list({r.group.key: None for r in reads})
-        several = len(groups) > 1
-        text = self._texts(locality).read[several, bool(tables), not all_pks]
-        params: list[Any] = [self._db(locality),
-                             groups if several else groups[0]]
-        if tables:
-            params.append(sorted(set(tables)))
-        if not all_pks:
-            params.append(list({pk: None for r in reads
-                                for pk in r.pks or ()}))
-        return cql.Request(
-            text, params, idempotent=True,
-            consistency='SERIAL' if serial else schema.level(locality))
 
     def write(self, batches: Sequence[base.Batch]) -> list[Outcome]:
         if not batches:
@@ -309,7 +238,7 @@ class CassandraStore(base.Store):
         for batch in batches:
             codec.check(batch)
             locality = batch.group.locality
-            statements = [self._write_statement(batch.group, w)
+            statements = [self._requester.write_statement(batch.group, w)
                           for w in batch.writes]
             request = cql.Request(consistency=schema.level(locality),
                                   serial='SERIAL')
@@ -327,62 +256,16 @@ class CassandraStore(base.Store):
                 else Outcome.APPLIED if r[0][0] else Outcome.REFUSED
                 for r in results]
 
-    def _write_statement(self, group: base.Group, write: base.RowWrite,
-                         ) -> tuple[str, list[Any]]:
-        kind = codec.write_kind(write)
-        text = self._texts(group.locality).write[write.expect, kind]
-        values: list[Any] = []
-        if kind != 'erase':
-            # not set: the table's default, which is none but for fresh ones
-            values.append(cql.UNSET if write.ttl is None else write.ttl)
-        if kind == 'state':
-            values += (write.version, write.document,
-                       codec.pack_ids(write.history),
-                       # only a tombstone's is looked at: no need to clear it
-                       write.moved_to if write.document is None
-                       else cql.UNSET)
-        elif write.prepare is not None:
-            values += (write.prepare.txid, codec.pack_lock(write.prepare))
-        values += (self._db(group.locality), group.key, write.key.table,
-                   write.key.pk)
-        if write.expect is not Expect.ABSENT:
-            values.append(write.expected)
-        return text, values
-
     # --- index entries
 
     def read_index(self, reads: Sequence[base.IndexRead]) -> list[
             list[tuple[bytes, bytes]]]:
-        requests, targets = self._index_requests(reads)
+        requests, targets = self._requester.index_requests(reads)
         results: list[list[tuple[bytes, bytes]]] = [[] for __ in reads]
         if requests:
             for chunk, rows in zip(targets, self._all(requests)):
-                _deal_index(chunk, reads, rows, results)
+                deal_index(chunk, reads, rows, results)
         return results
-
-    def _index_requests(self, reads: Sequence[base.IndexRead]) -> tuple[
-            list[tuple[str, cql.Request]], list[list[int]]]:
-        """Return requests, and for each the numbers of its reads."""
-        shapes: dict[Any, list[int]] = {}
-        for number, read in enumerate(reads):
-            shapes.setdefault(
-                (read.locality, read.table, read.index, read.buckets,
-                 read.lower, read.upper), []).append(number)
-        requests, targets = [], []
-        for shape, numbers in shapes.items():
-            locality, table, index, buckets, lower, upper = shape
-            text = self._texts(locality).read_index[
-                lower is not None, upper is not None]
-            bounds = [b for b in (lower, upper) if b is not None]
-            size = max(1, GROUPED // buckets)
-            for chunk in _batched(numbers, size):
-                firsts = list({reads[n].first: None for n in chunk})
-                requests.append((locality, cql.Request(
-                    text, [self._db(locality), table, index, firsts,
-                           list(range(buckets)), *bounds],
-                    consistency=schema.level(locality), idempotent=True)))
-                targets.append(chunk)
-        return requests, targets
 
     def put_index(self, entries: Iterable[base.IndexEntry],
                   timestamp: int) -> None:
@@ -397,23 +280,7 @@ class CassandraStore(base.Store):
 
     def _write_index(self, entries: Iterable[base.IndexEntry],
                      statement: Any) -> None:
-        """Write entries; those of one partition in one request."""
-        partitions: dict[Any, list[tuple[str, tuple]]] = {}
-        for e in entries:
-            key = (self._db(e.locality), e.table, e.index, e.first, e.bucket,
-                   e.rest, e.ref)
-            partitions.setdefault((e.locality, key[:5]), []).append(
-                statement(self._texts(e.locality), key))
-        requests = []
-        for (locality, __), statements in partitions.items():
-            for chunk in _batched(statements, 100):
-                request = cql.Request(consistency=schema.level(locality),
-                                      idempotent=True)
-                if len(chunk) == 1:
-                    request.cql, request.params = chunk[0]
-                else:
-                    request.batch = chunk
-                requests.append((locality, request))
+        requests = self._requester.index_writes(entries, statement)
         if requests:
             self._all(requests)
 
@@ -429,8 +296,8 @@ class CassandraStore(base.Store):
         if self.settings.fresh:
             return [entry for entry in self._log if entry[0] > after]
         return self._global(
-            self._texts(schema.GLOBAL).catalog_read,
-            (self._db(schema.GLOBAL), after), consistency='SERIAL',
+            self._requester.texts(schema.GLOBAL).catalog_read,
+            (self._requester.db(schema.GLOBAL), after), consistency='SERIAL',
             idempotent=True)
 
     def catalog_append(self, version: int, entry: bytes) -> bool:
@@ -442,8 +309,8 @@ class CassandraStore(base.Store):
                 self._log.append((version, entry))
                 return True
         row = self._decide(
-            self._texts(schema.GLOBAL).catalog_append,
-            (self._db(schema.GLOBAL), version, entry))
+            self._requester.texts(schema.GLOBAL).catalog_append,
+            (self._requester.db(schema.GLOBAL), version, entry))
         # refused: by another's entry, or by ours whose answer was lost
         return row[0] or row[-1] == entry
 
@@ -468,7 +335,8 @@ class CassandraStore(base.Store):
     # --- leases
 
     def lease(self, holder: str, seconds: int) -> None:
-        texts, db = self._texts(schema.GLOBAL), self._db(schema.GLOBAL)
+        texts = self._requester.texts(schema.GLOBAL)
+        db = self._requester.db(schema.GLOBAL)
         if seconds > 0:
             self._global(texts.lease, (db, holder, seconds),
                          idempotent=True)
@@ -477,8 +345,8 @@ class CassandraStore(base.Store):
 
     def leases(self) -> set[str]:
         return {holder for holder, in self._global(
-            self._texts(schema.GLOBAL).leases,
-            (self._db(schema.GLOBAL),), idempotent=True)}
+            self._requester.texts(schema.GLOBAL).leases,
+            (self._requester.db(schema.GLOBAL),), idempotent=True)}
 
     # --- sequences
 
@@ -498,7 +366,8 @@ class CassandraStore(base.Store):
         try with an unknown outcome can't apply once this one has: both would
         claim the same numbers, for us.
         """
-        texts, db = self._texts(schema.GLOBAL), self._db(schema.GLOBAL)
+        texts = self._requester.texts(schema.GLOBAL)
+        db = self._requester.db(schema.GLOBAL)
         first = self._next.get(sequence)
         while True:
             if first is None:
@@ -513,58 +382,3 @@ class CassandraStore(base.Store):
                 return found
             # refused: the row tells the number, or that there is none
             first = row[-1] if len(row) > 1 else None
-
-
-def _batched(items: Sequence[Any], size: int) -> Iterable[list[Any]]:
-    """Yield lists of at most ``size`` of the items, in order."""
-    for at in range(0, len(items), size):
-        yield list(items[at:at + size])
-
-
-def _parts(reads: list[base.GroupRead]) -> Iterable[list[base.GroupRead]]:
-    """Yield reads that one request can carry: a long list of primary keys
-    is cut."""
-    if len(reads) > 1 or len(reads[0].pks or ()) <= LISTED:
-        yield reads
-        return
-    read, = reads
-    for pks in _batched(sorted(set(read.pks or ())), LISTED):
-        yield [read._replace(pks=tuple(pks))]
-
-
-def _deal(chunk: Sequence[int], reads: Sequence[base.GroupRead],
-          rows: list[tuple], results: list[list[base.Row]]) -> None:
-    """Give each read of a request its rows."""
-    by_group: dict[bytes, list[base.Row]] = {}
-    one = reads[chunk[0]].group.key
-    for row in rows:
-        group, values = (row[0], row[1:]) if len(row) == 9 else (one, row)
-        by_group.setdefault(group, []).append(_row(*values))
-    for number in chunk:
-        read = reads[number]
-        found = by_group.get(read.group.key, [])
-        if read.pks is not None:
-            wanted = set(read.pks)
-            found = [r for r in found if r.key.pk in wanted]
-        results[number] = results[number] + found
-
-
-def _deal_index(chunk: Sequence[int], reads: Sequence[base.IndexRead],
-                rows: list[tuple],
-                results: list[list[tuple[bytes, bytes]]]) -> None:
-    """Give each read of a request its (rest, ref) pairs."""
-    by_first: dict[bytes, list[tuple[bytes, bytes]]] = {}
-    for first, rest, ref in rows:
-        by_first.setdefault(first, []).append((rest, ref))
-    for number in chunk:
-        # buckets come one after the other
-        results[number] = sorted(by_first.get(reads[number].first, ()))
-
-
-def _row(tbl: int, pk: bytes, ver: bytes | None, doc: bytes | None,
-         hist: bytes | None, moved: bytes | None, lock_tx: bytes | None,
-         lock: bytes | None) -> base.Row:
-    return base.Row(
-        base.RowKey(tbl, pk), ver, doc, codec.unpack_ids(hist),
-        None if lock_tx is None else codec.unpack_lock(lock_tx, lock or b''),
-        moved if doc is None else None)

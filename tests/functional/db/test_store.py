@@ -57,7 +57,7 @@ class FreshStoreTest(store_contract.StoreContract,
             self.store.settings)).execute(
             'SELECT ttl(ver) FROM luc_fresh.rows '
             'WHERE db = ? AND grp = ?',
-            (self.store._db('at_site1'), group.key))
+            (self.store._requester.db('at_site1'), group.key))
         self.assertTrue(0 < left <= 3600)
 
 
