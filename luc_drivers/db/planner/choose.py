@@ -25,6 +25,7 @@ from typing import Any
 
 from luc_drivers.db.catalog import schema as schemas
 from luc_drivers.db.planner import access
+from luc_drivers.db.planner import build
 from luc_drivers.db.planner import plan
 from luc_drivers.db.planner import predicates
 from luc_drivers.db.planner import render
@@ -81,7 +82,7 @@ class Chooser:
     :param ranges: the text of each query, by query, where it is known.
     """
 
-    def __init__(self, builder: scope.Builder, facts: predicates.Facts,
+    def __init__(self, builder: build.Builder, facts: predicates.Facts,
                  ranges: dict[scope.Query, str]) -> None:
         self._builder = builder
         self._facts = facts

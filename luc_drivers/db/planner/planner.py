@@ -27,6 +27,7 @@ from sqlglot import exp
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import schema as schemas
 from luc_drivers.db.planner import access
+from luc_drivers.db.planner import build
 from luc_drivers.db.planner import choose
 from luc_drivers.db.planner import locks
 from luc_drivers.db.planner import parse
@@ -34,7 +35,6 @@ from luc_drivers.db.planner import plan as plans
 from luc_drivers.db.planner import predicates
 from luc_drivers.db.planner import queries
 from luc_drivers.db.planner import rewrite
-from luc_drivers.db.planner import scope
 from luc_drivers.db.planner import text as texts
 from luc_drivers.db.planner import views
 
@@ -183,7 +183,7 @@ def _seen(normal: texts.Normal, kind: plans.Kind,
           write: rewrite.Write | None, tree: exp.Expr,
           schema: schemas.Schema) -> Analysis:
     """Analyse a statement by its tree."""
-    builder = scope.Builder(schema)
+    builder = build.Builder(schema)
     builder.statement(tree)
     if any(parse.names_catalog(name) for name in builder.unknown):
         return Analysis(plans.Kind.SCHEMA)

@@ -33,6 +33,7 @@ from typing import Any
 from sqlglot import exp
 
 from luc_drivers.db.catalog import schema as schemas
+from luc_drivers.db.planner import build
 from luc_drivers.db.planner import scope
 from luc_drivers.db.planner import values
 
@@ -250,7 +251,7 @@ class Collector:
         self.many = many
         self.facts = Facts()
 
-    def collect(self, builder: scope.Builder) -> Facts:
+    def collect(self, builder: build.Builder) -> Facts:
         """Return all that the conditions of a statement say."""
         for block in builder.blocks:
             for group in block.groups:

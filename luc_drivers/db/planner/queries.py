@@ -16,11 +16,12 @@ from collections.abc import Iterator
 
 from sqlglot import exp
 
+from luc_drivers.db.planner import build
 from luc_drivers.db.planner import scope
 from luc_drivers.db.planner import text as texts
 
 
-def query_texts(text: str, builder: scope.Builder) -> dict[
+def query_texts(text: str, builder: build.Builder) -> dict[
         scope.Query, str]:
     """Return what stands in the parentheses of each query of a statement.
 
