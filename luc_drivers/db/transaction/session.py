@@ -33,10 +33,11 @@ from luc_drivers.db.planner import planner
 from luc_drivers.db.planner.plan import Kind
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.planner.plan import Plan
-from luc_drivers.db.rows import RowChange
+from luc_drivers.db.transaction import commit
 from luc_drivers.db.transaction import pragmas
 from luc_drivers.db.transaction import rebuild
 from luc_drivers.db.transaction import temporary
+from luc_drivers.db.transaction import unknown
 from luc_drivers.db.transaction.replay import Attempts
 from luc_drivers.db.transaction.replay import differs
 from luc_drivers.db.transaction.replay import Entry
@@ -52,14 +53,6 @@ LOG = logging.getLogger(__name__)
 _WRITES = (Kind.INSERT, Kind.UPDATE, Kind.DELETE)
 _NOTHING = Outcome(None, [])
 _DDL = re.compile(r'\s*(?:CREATE|ALTER|DROP)\s', re.I)
-#: SQLite's words when its tables are not what the statement expects
-_NO_TABLE = 'no such table: '
-_UNKNOWN = ('no such table', 'no such column', 'has no column named')
-
-
-def _unknown(error: Exception) -> bool:
-    text = str(error)
-    return any(words in text for words in _UNKNOWN)
 
 
 class Session:
@@ -203,31 +196,19 @@ class Session:
             except (errors.OperationalError,
                     errors.ProgrammingError) as exc:
                 version = self._current(entry).schema.version
-                if _unknown(exc) and known_version != version and (
+                if unknown.is_unknown(exc) and known_version != version and (
                         self.database.catalog.refresh().version != version):
                     known_version = version
                     refused = errors.Refused(str(exc))
                     continue
                 self._failed(entry, exc)
-                raise self._worded(exc, self.database.catalog.current()
-                                   ) from exc
+                raise unknown.worded(exc, self.database) from exc
             except errors.Error as exc:
                 self._failed(entry, exc)
                 raise
         entry.outcome = outcome
         self._log.append(entry)
         return outcome
-
-    def _worded(self, exc: errors.Error, schema: Schema) -> errors.Error:
-        """Say it where a database was never synced."""
-        text = str(exc)
-        if schema.tables or _NO_TABLE not in text or (
-                self.database.settings.fresh):
-            return exc
-        return errors.OperationalError(
-            "database %s has no tables (connection %s): run the service's "
-            '"db sync" command first: %s' % (
-                self.database.name, self.database.settings.url, text))
 
     def _failed(self, entry: Entry, exc: Exception) -> None:
         run = self._run
@@ -256,10 +237,9 @@ class Session:
             except (errors.OperationalError,
                     errors.ProgrammingError) as exc:
                 version = run.schema.version if run is not None else None
-                if not _unknown(exc) or seen == version or (
+                if not unknown.is_unknown(exc) or seen == version or (
                         self.database.catalog.refresh().version == version):
-                    raise self._worded(
-                        exc, self.database.catalog.current()) from exc
+                    raise unknown.worded(exc, self.database) from exc
                 seen = version
             finally:
                 if run is not None:
@@ -387,40 +367,8 @@ class Session:
             run.close()
 
     def _commit_run(self, run: Transaction) -> None:
-        self._send(run)
+        commit.send(run)
         run.committed = True
-
-    def _all_there(self, changes: Sequence[RowChange]) -> bool:
-        """Tell whether rows are already as a transaction would write them,
-        in tables where that is no conflict (Profile.same_writes)."""
-        allowed = self.database.catalog.profile.same_writes
-        return all(
-            change.table.name.lower() in allowed and change.old is not None
-            and change.new == change.old.values
-            for change in changes)
-
-    def _send(self, run: Transaction) -> None:
-        changes = run.written.changes()
-        if run.conflict is not None and not self._all_there(changes):
-            raise run.conflict
-        if not changes:
-            return
-        database = self.database
-        schema = database.catalog.current(write=True)
-        if schema is not run.schema and not _same(schema, run):
-            raise errors.Refused('the schema has changed')
-        for change in changes:
-            table = change.table
-            if change.old is None and change.new is not None and (
-                    table.rowid_column) and not change.generated:
-                value = change.new[table.column(table.rowid_column).number]
-                if value > 0:
-                    database.sequences.passed(table.number, value)
-        database.written.update(c.table.number for c in changes)
-        newest = run.loaded.newest
-        database.committer.commit(
-            run.schema, changes, (newest,) if newest else (),
-            parents=run.parents(changes), check_references=run.enforce)
 
     # --- replay
 
@@ -541,9 +489,3 @@ class Session:
         """Roll back and give everything back."""
         self._end()
         self._temporary.drop()
-
-
-def _same(schema: Schema, run: Transaction) -> bool:
-    """Tell whether the tables that a transaction used are as they were."""
-    return all(schema.tables.get(name) == run.schema.tables.get(name)
-               for name in run.loaded.tables)
