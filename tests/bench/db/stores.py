@@ -19,6 +19,7 @@ import subprocess
 import sys
 from typing import Any
 
+from luc_drivers.db.tools import naming
 from tests.bench.db import servers
 
 STORES = ('mariadb', 'embedded', 'cassandra')
@@ -76,8 +77,16 @@ class Places:
         return f'sqlite+luc://{host}:{port}/{name}'
 
     def create(self, service: str, store: str, instances: int) -> None:
-        """Make empty databases where a store does not do so by itself."""
-        if store == 'mariadb':
+        """Empty databases, and make them where a store does not do so by
+        itself.
+        """
+        if store != 'mariadb':
+            for url in self.urls(service, store, instances).values():
+                database = naming.database(url)
+                # made in the store, if it was not there
+                database.catalog.refresh()
+                database.drop()
+        else:
             for name in SERVICES[service].values():
                 self.mariadb.sql(
                     f'DROP DATABASE IF EXISTS {name}_{instances}; '
@@ -126,8 +135,11 @@ class Remote:
         answer = json.loads(line) if line else {
             'error': f'the worker ended; see {self.log}'}
         if 'error' in answer:
-            raise BenchError(f'{self.name}: {do} {arguments}: '
-                             + answer['error'])
+            with open(self.log, 'a') as log:
+                log.write(answer['error'])
+            *_, why = answer['error'].strip().splitlines()
+            raise BenchError(
+                f'{self.name}: {do} {arguments}: {why} (see {self.log})')
         return answer
 
     def close(self) -> None:
