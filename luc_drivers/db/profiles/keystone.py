@@ -74,5 +74,9 @@ PROFILE = Profile('keystone', {
     'application_credential': Rule(indexes=(('id',), ('project_id',))),
     'consumer': reference(),
 }, locality='global', leave_out=frozenset(),
+    together=(
+        ('user', 'local_user', 'nonlocal_user', 'federated_user',
+         'user_option'),
+        ('project', 'project_option', 'project_tag')),
     # a login notes the day; services log in at once when they start
     same_writes=frozenset(('user',)))

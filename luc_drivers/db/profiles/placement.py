@@ -37,4 +37,4 @@ PROFILE = Profile('placement', {
     'resource_classes': reference(),
     'traits': reference(),
     'consumer_types': reference(),
-})
+}, together=(('resource_providers', 'inventories', 'allocations'),))
