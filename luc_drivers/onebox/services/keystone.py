@@ -82,4 +82,7 @@ def daemon(settings: onebox_settings.Settings,
     return wsgi.api(
         settings, 'keystone', 'keystone.wsgi.api',
         {'OS_KEYSTONE_CONFIG_DIR': str(settings.etc / 'keystone'),
-         **backend.env(settings, 'keystone')}, 'keystone.log', '/v3')
+         **backend.env(settings, 'keystone')}, 'keystone.log', '/v3',
+        # AuthContextMiddleware keeps a request's token in itself: with
+        # threads, a request may be judged by another one's token.
+        processes=2 * settings.workers, threads=1)

@@ -15,24 +15,28 @@
 from luc_drivers.onebox import daemons
 from luc_drivers.onebox import settings as onebox_settings
 
+#: of each process, where a service does not say otherwise
 THREADS = 4
 
 
 def api(settings: onebox_settings.Settings, name: str, module: str,
-        env: dict[str, str], log: str, path: str = '/') -> daemons.Daemon:
+        env: dict[str, str], log: str, path: str = '/', *,
+        processes: int = 0, threads: int = THREADS) -> daemons.Daemon:
     """Return the daemon of one API.
 
     :param name: the service's name in the settings' table of ports.
     :param module: ``package.module``; its ``application`` is served.
     :param path: what is asked to see whether it is ready.
+    :param processes: 0: as many as the cloud's settings say.
+    :param threads: of each process.
     """
     port = settings.port(name)
     command = (
         settings.program('uwsgi'),
         '--http-socket', f'{settings.host_ip}:{port}',
         '--module', f'{module}:application',
-        '--master', '--processes', str(settings.workers),
-        '--threads', str(THREADS), '--enable-threads', '--thunder-lock',
+        '--master', '--processes', str(processes or settings.workers),
+        '--threads', str(threads), '--enable-threads', '--thunder-lock',
         # Each worker imports the application after it was forked.
         '--lazy-apps', '--need-app', '--no-orphans', '--die-on-term',
         '--buffer-size', '65535', '--http-chunked-input',

@@ -188,6 +188,18 @@ class ConfigTest(OneboxTest):
                          {daemon.port for daemon in cloud.services()
                           if daemon.port})
 
+    def test_keystone_has_no_threads(self):
+        def option(daemon, name):
+            return daemon.command[daemon.command.index(name) + 1]
+
+        cloud = self.cloud(workers=3)
+        keystone, glance = (cloud.service(name)
+                            for name in ('keystone', 'glance'))
+        self.assertEqual(('6', '1'), (option(keystone, '--processes'),
+                                      option(keystone, '--threads')))
+        self.assertEqual(('3', '4'), (option(glance, '--processes'),
+                                      option(glance, '--threads')))
+
     def test_written_again_is_the_same(self):
         cloud = self.cloud()
         self.written(cloud)
