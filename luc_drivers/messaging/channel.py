@@ -54,7 +54,11 @@ class Channel:
 
     def acknowledge(self, kind: int, seq: int, delay: float = 0.0) -> None:
         """Queue an acknowledgement; delayed ones ride with other records."""
-        self.acks.setdefault(kind, []).append(seq)
+        numbers = self.acks.get(kind)
+        if numbers is None:
+            self.acks[kind] = [seq]
+        else:
+            numbers.append(seq)
         if delay:
             self.io.delay(self, delay)
         else:

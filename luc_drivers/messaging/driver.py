@@ -21,6 +21,7 @@ templates put there is ignored with one warning.
 """
 
 import logging
+import os
 from typing import Any
 
 from oslo_messaging._drivers import base as driver_base
@@ -39,6 +40,8 @@ _DEFAULT_NAMESPACE = 'default'
 _DEFAULT_EXCHANGE = 'openstack'
 #: what oslo.messaging's executors have if the program sets nothing
 _DEFAULT_POOL = 64
+#: targets whose keys are remembered
+_MAX_KEYS = 10000
 
 
 _warned: set[tuple[str, ...]] = set()
@@ -71,25 +74,36 @@ class ZmqDriver(driver_base.BaseDriver):
         _warn_of_hosts(url.hosts)
         self.namespace = url.virtual_host or _DEFAULT_NAMESPACE
         self._turns = client.Turns()
+        self._node: node_module.Node | None = None
+        self._keys: dict[tuple, routing.Key] = {}
+        node_module.prepare(self.settings)
 
     # -- addresses --------------------------------------------------------
 
     @property
     def node(self) -> node_module.Node:
         """This process's node, which may be a forked one."""
-        return node_module.get(self.settings)
+        node = self._node
+        if node is None or node.pid != os.getpid() or not node.io.alive:
+            node = self._node = node_module.get(self.settings)
+        return node
 
     def _exchange(self, target: Any) -> str:
         return (target.exchange or self._default_exchange or
                 _DEFAULT_EXCHANGE)
 
     def _key(self, target: Any, server_name: str | None) -> routing.Key:
-        for part in (self.namespace, self._exchange(target), target.topic,
-                     server_name or ''):
-            if '\0' in part:
+        parts = target.exchange, target.topic, server_name
+        key = self._keys.get(parts)
+        if key is None:
+            key = routing.Key(self.namespace, self._exchange(target),
+                              target.topic, server_name)
+            if '\0' in ''.join(part or '' for part in key):
                 raise ValueError('a NUL character in target %s' % target)
-        return routing.Key(self.namespace, self._exchange(target),
-                           target.topic, server_name)
+            if len(self._keys) >= _MAX_KEYS:
+                self._keys.clear()
+            self._keys[parts] = key
+        return key
 
     def _prefetch(self) -> int:
         if self.settings.rpc_prefetch:

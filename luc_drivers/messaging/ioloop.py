@@ -268,21 +268,30 @@ class IoLoop(loop.SharedLoop):
             if not router.getsockopt(_EVENTS) & _POLLIN:
                 return
             try:
-                parts = router.recv_multipart(_DONTWAIT, copy=False)
+                rid = router.recv(_DONTWAIT)
             except zmq.Again:
                 break  # as in _receive_out
-            rid = parts[0].bytes
+            # Parts come all or none; each frame is one, after the sender's
+            # id, which the socket has put before it. Only this one's
+            # metadata are looked at.
+            part = router.recv(_DONTWAIT, copy=False)
             try:
-                if len(parts) != 2:
-                    raise wire.WireError('message of %d parts' % len(parts))
-                frame, records = wire.parse(parts[1].bytes)
-                self._on_request_frame(rid, parts[1], frame, records, now,
+                if part.more:
+                    self._skip_parts(router)
+                    raise wire.WireError('message of several parts')
+                frame, records = wire.parse(part.bytes)
+                self._on_request_frame(rid, part, frame, records, now,
                                        now_us)
             except wire.WireError as e:
-                self._malformed(sockets.peer_address(parts[-1]), e)
+                self._malformed(sockets.peer_address(part), e)
             except Exception as e:
                 self._failed(e)
         self._ready[router] = None
+
+    @staticmethod
+    def _skip_parts(router: Any) -> None:
+        while router.recv(_DONTWAIT, copy=False).more:
+            pass
 
     def _on_request_frame(self, rid: bytes, part: Any, frame: wire.Frame,
                           records: list, now: float, now_us: int) -> None:

@@ -277,8 +277,12 @@ class Node:
 def _security(settings: Any) -> Any:
     if settings.security == 'none':
         return None
+    return _import_security().Security(settings)
+
+
+def _import_security() -> Any:
     from luc_drivers.messaging import security
-    return security.Security(settings)
+    return security
 
 
 def _listening_socket(settings: Any) -> socket.socket:
@@ -355,6 +359,18 @@ def get(settings: Any) -> Node:
             node.start()
             _nodes[settings.key] = node
         return node
+
+
+def prepare(settings: Any) -> None:
+    """Load the code that a node will need, so that its first call needn't.
+
+    Opens nothing: the process may fork afterwards.
+
+    :raises base.MatchmakerRefused: there is no such matchmaker.
+    """
+    matchmaker_module.find(settings)
+    if settings.security != 'none':
+        _import_security()
 
 
 def find(settings: Any) -> Node | None:

@@ -120,6 +120,7 @@ class Routing:
         self._connected = connected
         self.matchmaker = matchmaker
         self.settings = settings
+        self._lookup_cache = settings.lookup_cache
         self._workers = helpers
         self._scouts = workers.Workers(_SCOUTS, 'luc-bus-sites')
         self._flights: dict[Query, workers.Job] = {}
@@ -237,7 +238,7 @@ class Routing:
             entry.used = now
             age = now - entry.fetched
             if self._usable(entry.live):
-                if age > self.settings.lookup_cache:
+                if age > self._lookup_cache:
                     self._fetch(query)
                 return entry
             if renew is None:

@@ -208,6 +208,8 @@ class RpcListener(driver_base.PollStyleListener):
         self.subscription = base.Subscription(
             key.namespace, key.exchange, key.topic, key.server or '',
             node.name, str(self.number))
+        self._most = node.settings.queue_max_messages
+        self._most_bytes = node.settings.queue_max_bytes
         self._slot = waiting.slot()
         self._credit = waiting.Credit(prefetch)
         # Each is written by one thread only: no lock is needed.
@@ -228,11 +230,10 @@ class RpcListener(driver_base.PollStyleListener):
 
     def full(self, size: int) -> bool:
         """Is there no room for a message of so many bytes?"""
-        settings = self.node.settings
         queued = len(self._slot) + len(self._held)
-        return (queued >= settings.queue_max_messages or
+        return (queued >= self._most or
                 queued > 0 and self._bytes_in - self._bytes_out + size >
-                settings.queue_max_bytes)
+                self._most_bytes)
 
     def depth(self) -> int:
         """How many requests wait."""
@@ -394,7 +395,7 @@ class RpcListener(driver_base.PollStyleListener):
         item = incoming.Incoming(self.node.io, instance, request, 0)
         item.message_id = message.id
         # Not the held ones: they wait for this message.
-        while (len(self._slot) >= self.node.settings.queue_max_messages and
+        while (len(self._slot) >= self._most and
                not self.closed):
             time.sleep(0.05)
         slot = waiting.slot()

@@ -44,15 +44,20 @@ def load(settings: ty.Any) -> base.Matchmaker:
     with _lock:
         found = _loaded.get(settings.key)
         if found is None:
-            try:
-                manager: ty.Any = driver.DriverManager(
-                    NAMESPACE, settings.matchmaker, invoke_on_load=True,
-                    invoke_args=(settings,))
-            except RuntimeError as e:
-                raise base.MatchmakerRefused(
-                    '[bus]matchmaker %s: no such back end; there are '
-                    'cassandra, embedded and memory (%s)'
-                    % (settings.matchmaker, e)) from e
-            made: base.Matchmaker = manager.driver
-            found = _loaded[settings.key] = made
+            found = _loaded[settings.key] = find(settings)(settings)
     return found
+
+
+def find(settings: ty.Any) -> type[base.Matchmaker]:
+    """Return the class of these settings' matchmaker.
+
+    :raises base.MatchmakerRefused: no such back end is installed.
+    """
+    try:
+        manager: ty.Any = driver.DriverManager(NAMESPACE,
+                                               settings.matchmaker)
+    except RuntimeError as e:
+        raise base.MatchmakerRefused(
+            '[bus]matchmaker %s: no such back end; there are cassandra, '
+            'embedded and memory (%s)' % (settings.matchmaker, e)) from e
+    return manager.driver
