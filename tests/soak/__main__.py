@@ -14,6 +14,7 @@
 """``python -m tests.soak``: run cases, write results and their table."""
 
 import argparse
+import dataclasses
 import datetime
 import json
 import os
@@ -21,18 +22,22 @@ import pathlib
 import sys
 import time
 
+from tests.bench.messaging import remote
 from tests.soak import cases
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'soak.json'
 _TABLE = (pathlib.Path(__file__).parents[2] /
           'doc/source/reference/soak.inc')
 
+#: appended to a case's name if its processes are under eventlet
+_GREEN = ', eventlet'
+
 
 def _table(results: dict) -> str:
     lines = ['.. Written by ``python -m tests.soak``.', '',
              '.. list-table::', '   :header-rows: 1', '']
     rows = [['case', 'run', 'figures', 'faults']]
-    for name in cases.CASES:
+    for name in [case + way for way in ('', _GREEN) for case in cases.CASES]:
         if name not in results:
             continue
         case = results[name]
@@ -68,13 +73,15 @@ def run(scale: cases.Scale, names: list[str]) -> dict[str, dict]:
     for name in names:
         begun = time.monotonic()
         figures, faults = cases.CASES[name](scale)
+        if scale.threads == remote.EVENTLET:
+            name += _GREEN
         results[name] = {
             'seconds': time.monotonic() - begun,
             'date': datetime.datetime.now(datetime.UTC).isoformat(
                 timespec='minutes'),
             'load': os.getloadavg()[1],
             'figures': figures, 'faults': faults}
-        print('%-14s %4d s  %s  %s' % (
+        print('%-22s %4d s  %s  %s' % (
             name, results[name]['seconds'],
             'FAILED: ' + '; '.join(faults) if faults else 'passed',
             _words(figures)), flush=True)
@@ -90,8 +97,12 @@ def main() -> int:
                         help='about two minutes, as in CI')
     parser.add_argument('--only', default=','.join(cases.CASES),
                         help='cases (default: %(default)s)')
+    parser.add_argument('--threads', default=remote.NATIVE,
+                        choices=(remote.NATIVE, remote.EVENTLET),
+                        help='of the processes (default: %(default)s)')
     options = parser.parse_args()
-    scale = cases.SHORT if options.short else cases.LONG
+    scale = dataclasses.replace(cases.SHORT if options.short else cases.LONG,
+                                threads=options.threads)
     results = run(scale, options.only.split(','))
     if not options.short:
         _RESULTS.parent.mkdir(exist_ok=True)

@@ -13,16 +13,21 @@
 
 """One process of a soak: servers that note what they run, or callers.
 
-``actor.py URL TOPIC LOG`` reads one JSON command a line and answers each
-with one. Servers append ``id time`` to their log for each execution, callers
+``actor.py native|eventlet URL TOPIC LOG`` does what ``remote`` is told.
+Servers append ``id time`` to their log for each execution, callers
 ``id kind begun ended deadline outcome`` for each message; times are of this
 host's monotonic clock, so the logs of all processes can be compared.
 """
 
-import json
+import sys
+
+from tests.bench.messaging import remote
+
+if __name__ == '__main__':
+    remote.patch(sys.argv[1])
+
 import logging
 import os
-import sys
 import threading
 import time
 import typing as ty
@@ -66,7 +71,10 @@ class Endpoint:
 class Actor:
     """Holds the transport and does what it is told."""
 
-    def __init__(self, url: str, topic: str, log_path: str) -> None:
+    def __init__(self, threads: str, url: str, topic: str,
+                 log_path: str) -> None:
+        self.executor = ('eventlet' if threads == remote.EVENTLET
+                         else 'threading')
         # oslo.messaging's tracing options exist on the global one only.
         cfg.CONF([], project='soak', default_config_files=[])
         self.topic = topic
@@ -82,7 +90,7 @@ class Actor:
             server = oslo_messaging.get_rpc_server(
                 self.transport,
                 oslo_messaging.Target(topic=self.topic, server=name),
-                [Endpoint(self.log, name)], executor='threading')
+                [Endpoint(self.log, name)], executor=self.executor)
             # As many as [bus]rpc_prefetch of the stage.
             server.start(override_pool_size=POOL)
             self.servers.append(server)
@@ -153,24 +161,14 @@ class Actor:
         return self.transport._driver.node.state()
 
     def end(self) -> dict:
-        """Stop serving, as a service does when it is asked to."""
-        for server in self.servers:
-            server.stop()
-        for server in self.servers:
-            server.wait()
-        self.transport.cleanup()
-        return {}
+        """Stop serving."""
+        return remote.stop(self.servers, self.transport)
 
 
 def main() -> None:
     """Do what standard input says until it ends."""
     logging.basicConfig(level=logging.ERROR)
-    actor = Actor(*sys.argv[1:4])
-    for line in sys.stdin:
-        command = json.loads(line)
-        result = getattr(actor, command.pop('do'))(**command)
-        print(json.dumps(result), flush=True)
-    os._exit(0)
+    remote.obey(Actor(*sys.argv[1:5]), sys.argv[1])
 
 
 if __name__ == '__main__':

@@ -14,10 +14,14 @@
 """The cases; each returns figures and a list of what was wrong."""
 
 import dataclasses
+import tempfile
 import time
 import typing as ty
 
+from luc_drivers.testing import addresses
+from luc_drivers.testing import cassandra
 from tests.bench.messaging import process
+from tests.bench.messaging import remote
 from tests.soak import judge
 from tests.soak import stage as stage_module
 
@@ -42,6 +46,7 @@ class Scale:
     settle: float
     """Seconds between a fault's end and the next fault."""
     healed_within: float = HEALED_WITHIN
+    threads: str = remote.NATIVE
 
 
 SHORT = Scale(seconds=3, clients=3, servers=6, listeners=60,
@@ -102,7 +107,7 @@ def _stop(clients: list[stage_module.Actor]) -> None:
 
 def one_server(scale: Scale) -> Result:
     """TC1: one server and many clients."""
-    with stage_module.Stage() as stage:
+    with stage_module.Stage(scale.threads) as stage:
         servers = stage.servers([['a']])
         return _steady(stage, stage.clients(scale.clients), servers,
                        scale.seconds, pace=0.002 * scale.clients)
@@ -110,7 +115,7 @@ def one_server(scale: Scale) -> Result:
 
 def many_servers(scale: Scale) -> Result:
     """TC2: many servers, several in a process, and two clients."""
-    with stage_module.Stage() as stage:
+    with stage_module.Stage(scale.threads) as stage:
         names = ['s%d' % i for i in range(scale.servers)]
         servers = stage.servers([names[i::5] for i in range(5)])
         return _steady(stage, stage.clients(2), servers, scale.seconds)
@@ -156,7 +161,7 @@ def _heard(stage: stage_module.Stage, prefix: str, expected: int,
 
 def wide_fanout(scale: Scale) -> Result:
     """TC3: one fanout to very many listeners, many in a process."""
-    with stage_module.Stage() as stage:
+    with stage_module.Stage(scale.threads) as stage:
         _listen(stage, scale.listeners, scale.listening_processes)
         client, = stage.clients(1)
         _fan(stage, client, scale.listeners, 1, 'first')
@@ -165,7 +170,7 @@ def wide_fanout(scale: Scale) -> Result:
 
 def many_fanouts(scale: Scale) -> Result:
     """TC4: many fanouts to 50 listeners in 5 processes."""
-    with stage_module.Stage() as stage:
+    with stage_module.Stage(scale.threads) as stage:
         servers = _listen(stage, 50, 5)
         client, = stage.clients(1)
         _fan(stage, client, 50, 20, 'warm')
@@ -209,6 +214,23 @@ class _Faults:
 
     def _restart(self, name: str) -> None:
         self.servers[name], = self.stage.servers([[name]], linked=True)
+
+    def run_without_store(self, cluster: cassandra.Cluster) -> None:
+        """Calls and casts with their matchmaker's store killed and back.
+
+        One server is killed and started again meanwhile, so that it must be
+        registered and found when the store is back.
+        """
+        time.sleep(2)
+        self.before = self._usage()
+        cluster.kill(1)
+        self._healed('store killed', 'b')
+        self.stage.kill(self.servers['a'])
+        time.sleep(max(self.scale.cuts))
+        self._restart('a')
+        self._healed('server killed and back, no store', 'any')
+        cluster.start_node(1)
+        self._healed('store back', 'a')
 
     def run(self) -> None:
         """All faults, in turn."""
@@ -266,14 +288,35 @@ class _Faults:
 
 def faults(scale: Scale) -> Result:
     """TC5: faults while calls and casts run."""
-    with stage_module.Stage(refresh_interval=1, registration_ttl=8,
+    with stage_module.Stage(scale.threads, refresh_interval=1,
+                            registration_ttl=8,
                             peer_idle_timeout=5) as stage:
         case = _Faults(scale, stage)
         case.run()
         return case.end()
 
 
+def store(scale: Scale) -> Result:
+    """TC5 with a Cassandra of its own as the matchmaker's store."""
+    with tempfile.TemporaryDirectory(prefix='luc-soak-store-') as folder:
+        # What was accepted must be there after a kill -9.
+        cluster = cassandra.Cluster(folder, base_address=addresses.claim(),
+                                    durable=True)
+        try:
+            cluster.start()
+            with stage_module.Stage(
+                    scale.threads, '[cassandra]\ncontact_points = %s\n'
+                    'port = %d\n' % cluster.endpoint,
+                    matchmaker='cassandra', refresh_interval=1,
+                    registration_ttl=8, peer_idle_timeout=5) as stage:
+                case = _Faults(scale, stage)
+                case.run_without_store(cluster)
+                return case.end()
+        finally:
+            cluster.wipe()
+
+
 CASES: dict[str, ty.Callable[[Scale], Result]] = {
     'one-server': one_server, 'many-servers': many_servers,
     'wide-fanout': wide_fanout, 'many-fanouts': many_fanouts,
-    'faults': faults}
+    'faults': faults, 'store': store}

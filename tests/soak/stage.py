@@ -14,64 +14,34 @@
 """What all cases need: a folder, actors, links that can be cut."""
 
 import dataclasses
-import json
 import os
 import shutil
 import signal
 import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 import typing as ty
 
 from tests.bench.messaging import process
 from tests.bench.messaging import proxy as proxy_module
+from tests.bench.messaging import remote
 from tests.soak import actor as actor_module
 from tests.soak import judge
 
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
-    os.path.abspath(__file__))))
 _TOPIC = 'soak'
 
 
-class ActorDied(Exception):
-    """A process ended by itself."""
-
-
-class Actor:
+class Actor(remote.Remote):
     """A process of ``tests.soak.actor``."""
 
     def __init__(self, stage: 'Stage', log: str, url: str) -> None:
+        """Start it; ``log`` is the name of its file in the stage."""
         self.log = log
-        self._process = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-m', 'tests.soak.actor', url,
-             _TOPIC, os.path.join(stage.folder, log)],
-            cwd=_ROOT, text=True, stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE, start_new_session=True,
-            env={**os.environ, 'LUC_CONFIG': stage.config,
-                 'PYTHONPATH': _ROOT})
-        self.pid = self._process.pid
+        super().__init__(
+            log, 'tests.soak.actor',
+            [stage.threads, url, _TOPIC, os.path.join(stage.folder, log)],
+            {'LUC_CONFIG': stage.config})
         self.proxy: proxy_module.Proxy | None = None
-
-    def begin(self, do: str, **arguments: ty.Any) -> None:
-        """Give a command; ``result`` waits for its answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({'do': do, **arguments}) + '\n')
-        self._process.stdin.flush()
-
-    def result(self) -> dict:
-        """Wait for the answer to a command."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise ActorDied('%s ended' % self.log)
-        return json.loads(line)
-
-    def run(self, do: str, **arguments: ty.Any) -> dict:
-        """Give a command and wait for its answer."""
-        self.begin(do, **arguments)
-        return self.result()
 
     def signal(self, number: int) -> None:
         """Send a signal."""
@@ -79,24 +49,22 @@ class Actor:
 
     def kill(self) -> None:
         """End it at once, without a goodbye."""
-        self._process.kill()
-        self._process.wait()
-        self._close()
+        self.process.kill()
+        self.process.wait()
+        self._close_pipes()
 
     def close(self) -> None:
         """End it as a service manager would."""
-        if self._process.poll() is None:
+        if self.process.poll() is None:
             self.run('end')
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            process.end_session(self._process)
-        self._close()
+            super().close()
+        self._close_pipes()
 
-    def _close(self) -> None:
+    def _close_pipes(self) -> None:
         if self.proxy is not None:
             self.proxy.close()
             self.proxy = None
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
                 try:
                     pipe.close()
@@ -107,8 +75,15 @@ class Actor:
 class Stage:
     """A folder with its own registry, and the actors on it."""
 
-    def __init__(self, **options: ty.Any) -> None:
-        """Options of ``[bus]`` by keyword."""
+    def __init__(self, threads: str = remote.NATIVE, store: str = '',
+                 **options: ty.Any) -> None:
+        """A folder with a configuration.
+
+        :param threads: of the actors: native or eventlet.
+        :param store: further sections of the configuration.
+        :param options: of ``[bus]``.
+        """
+        self.threads = threads
         self.folder = tempfile.mkdtemp(prefix='luc-soak-')
         self.config = os.path.join(self.folder, 'luc.conf')
         with open(self.config, 'w') as f:
@@ -117,6 +92,7 @@ class Stage:
                        'rpc_prefetch': actor_module.POOL, **options}
             for name, value in options.items():
                 f.write('%s = %s\n' % (name, value))
+            f.write(store)
         self.actors: list[Actor] = []
         self.killed: set[str] = set()
 
@@ -125,7 +101,7 @@ class Stage:
 
     def __exit__(self, *_: ty.Any) -> None:
         for actor in self.actors:
-            if actor._process.poll() is None:
+            if actor.process.poll() is None:
                 actor.signal(signal.SIGCONT)
                 actor.kill()
         shutil.rmtree(self.folder, ignore_errors=True)

@@ -22,6 +22,7 @@ import typing as ty
 
 from tests.bench.messaging import process
 from tests.bench.messaging import proxy as proxy_module
+from tests.bench.messaging import remote
 from tests.bench.messaging import sides
 
 #: seconds that one direction of the emulated WAN link takes
@@ -75,7 +76,7 @@ def _latencies(values: list[float]) -> dict:
             'p99': values[int(len(values) * 0.99)] * 1000}
 
 
-def _usages(side: sides.Side, client: sides.Worker, server: sides.Worker
+def _usages(side: sides.Side, client: remote.Remote, server: remote.Remote
             ) -> tuple[process.Usage, ...]:
     return client.usage(), server.usage(), side.broker_usage()
 
@@ -93,12 +94,12 @@ def _used(before: tuple[process.Usage, ...],
     return found
 
 
-def _wait_for_casts(server: sides.Worker, number: int) -> float:
+def _wait_for_casts(server: remote.Remote, number: int) -> float:
     begun = time.monotonic()
     ran = server.run('ran')['ran']
     while ran < number:
         if time.monotonic() - begun > 120:
-            raise sides.WorkerDied('%d of %d casts never ran' % (
+            raise remote.Died('%d of %d casts never ran' % (
                 number - ran, number))
         time.sleep(0.02)
         ran += server.run('ran')['ran']

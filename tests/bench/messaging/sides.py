@@ -17,75 +17,18 @@ A side has client and server processes, kept for the whole run, so that the
 sides can take turns without starting anything.
 """
 
-import json
 import os
-import subprocess
-import sys
-import typing as ty
 
 from luc_drivers.messaging import keys
 from luc_drivers.messaging.matchmaker import base
 from tests.bench.messaging import broker as broker_module
 from tests.bench.messaging import process
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
-    os.path.dirname(os.path.abspath(__file__)))))
+from tests.bench.messaging import remote
 
 OURS = 'luc'
 CURVE = 'luc-curve'
 CLASSIC = 'rabbit'
 QUORUM = 'rabbit-quorum'
-
-
-class WorkerDied(Exception):
-    """A process of the measurement ended by itself."""
-
-
-class Worker:
-    """A ``worker`` process; methods of it by name."""
-
-    def __init__(self, mode: str, url: str, environment: dict[str, str]
-                 ) -> None:
-        """Start it."""
-        self._process = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-m',
-             'tests.bench.messaging.worker', mode, url],
-            cwd=_ROOT, env={**os.environ, **environment}, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            start_new_session=True)
-        self.pid = self._process.pid
-
-    def begin(self, do: str, **arguments: ty.Any) -> None:
-        """Give a command; ``result`` waits for its answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps({'do': do, **arguments}) + '\n')
-        self._process.stdin.flush()
-
-    def result(self) -> dict:
-        """Wait for the answer to a command.
-
-        :raises WorkerDied: there will be none; its stderr says why.
-        """
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            raise WorkerDied('worker %d ended' % self.pid)
-        return json.loads(line)
-
-    def run(self, do: str, **arguments: ty.Any) -> dict:
-        """Give a command and wait for its answer."""
-        self.begin(do, **arguments)
-        return self.result()
-
-    def usage(self) -> process.Usage:
-        """What the process uses."""
-        return process.usage(self.pid)
-
-    def close(self) -> None:
-        """End it."""
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        process.end_session(self._process)
 
 
 class Side:
@@ -97,8 +40,8 @@ class Side:
         self.name = name
         self.environment = environment
         self.broker = broker
-        self._pairs: dict[str, tuple[Worker, Worker]] = {}
-        self._workers: list[Worker] = []
+        self._pairs: dict[str, tuple[remote.Remote, remote.Remote]] = {}
+        self._workers: list[remote.Remote] = []
 
     def url(self, port: int | None = None, **query: str) -> str:
         """Its transport URL; through a port of a proxy if there's a broker.
@@ -111,13 +54,15 @@ class Side:
         return 'zmq:///%s?' % self.name + '&'.join(
             '%s=%s' % item for item in query.items())
 
-    def worker(self, mode: str = 'native', url: str | None = None) -> Worker:
-        """Start a process."""
-        worker = Worker(mode, url or self.url(), self.environment)
+    def worker(self, mode: str = 'native', url: str | None = None
+               ) -> remote.Remote:
+        """Start a ``worker`` process."""
+        worker = remote.Remote('worker', 'tests.bench.messaging.worker',
+                               [mode, url or self.url()], self.environment)
         self._workers.append(worker)
         return worker
 
-    def pair(self, mode: str) -> tuple[Worker, Worker]:
+    def pair(self, mode: str) -> tuple[remote.Remote, remote.Remote]:
         """(client, server) of the topic named as the mode."""
         if mode not in self._pairs:
             server = self.worker(mode)

@@ -20,11 +20,11 @@ Which options a transport has comes from files, as in a service.
 
 import sys
 
-if __name__ == '__main__' and sys.argv[1] == 'eventlet':
-    import eventlet
-    eventlet.monkey_patch()
+from tests.bench.messaging import remote
 
-import json
+if __name__ == '__main__':
+    remote.patch(sys.argv[1])
+
 import logging
 import os
 import threading
@@ -201,37 +201,15 @@ class Worker:
 
     def end(self) -> dict:
         """Stop serving."""
-        for server in self.servers:
-            server.stop()
-        for server in self.servers:
-            server.wait()
-        self.transport.cleanup()
-        return {}
+        return remote.stop(self.servers, self.transport)
 
 
 def main() -> None:
     """Do what standard input says until it ends."""
-    mode, url = sys.argv[1:3]
+    threads, url = sys.argv[1:3]
     logging.basicConfig(level=logging.ERROR)
-    worker = Worker(url, 'eventlet' if mode == 'eventlet' else 'threading')
-    while True:
-        # Under eventlet this would block all greenlets, so it is read in a
-        # native thread.
-        line = _read_line(mode)
-        if not line:
-            break
-        command = json.loads(line)
-        result = getattr(worker, command.pop('do'))(**command)
-        print(json.dumps(result), flush=True)
-    sys.stdout.flush()
-    os._exit(0)
-
-
-def _read_line(mode: str) -> str:
-    if mode == 'eventlet':
-        from eventlet import tpool
-        return tpool.execute(sys.stdin.readline)
-    return sys.stdin.readline()
+    executor = 'eventlet' if threads == remote.EVENTLET else 'threading'
+    remote.obey(Worker(url, executor), threads)
 
 
 if __name__ == '__main__':
