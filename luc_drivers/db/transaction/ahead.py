@@ -18,6 +18,7 @@ the tables that a profile says are used together.  What is read ahead is as
 committed at that moment, as all that the transaction has loaded.
 """
 
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -31,6 +32,9 @@ Place = tuple[Group, RowKey]
 
 #: groups of one wave, above which nothing is read ahead
 _WIDE = 128
+#: groups up to which a statement that names one table reads ahead: one that
+#: counts a project's servers needs nothing else of them
+_FEW = 4
 #: slices that a transaction keeps at most
 _KEPT = 8 * _WIDE
 
@@ -58,11 +62,18 @@ class Ahead:
     """Slices of groups that were read; used by one transaction.
 
     :ivar tables: which are read together; see `together`.
+    :ivar named: numbers of the tables that the running statement names.
     """
 
     tables: Mapping[int, frozenset[int]]
     slices: dict[tuple[Group, int], list[Row]] = dataclasses.field(
         default_factory=dict)
+    named: frozenset[int] = frozenset()
+
+    def statement(self, schema: Schema, names: Iterable[str]) -> None:
+        """Note the tables that a statement names, before it reads."""
+        found = map(schema.table, names)
+        self.named = frozenset(t.number for t in found if t is not None)
 
     def widen(self, wanted: dict[Group, set[int]],
               single: dict[Place, None]) -> None:
@@ -72,16 +83,24 @@ class Ahead:
         :param single: rows to be read: those of widened groups are taken
             out.
         """
-        if len(wanted) + len(single) > _WIDE:
+        count = len(wanted) + len(single)
+        if count > _WIDE:
             return
         for numbers in wanted.values():
             for number in tuple(numbers):
-                numbers |= self.tables.get(number, frozenset())
+                numbers |= self._more(number, count)
         for place in tuple(single):
-            more = self.tables.get(place[1].table)
-            if more is not None:
+            more = self._more(place[1].table, count)
+            if more:
                 wanted.setdefault(place[0], set()).update(more)
                 del single[place]
+
+    def _more(self, number: int, groups: int) -> frozenset[int]:
+        """Return what is used together with a table of some groups."""
+        found = self.tables.get(number, frozenset())
+        if groups > _FEW and len(found & self.named) < 2:
+            return frozenset()
+        return found
 
     def keep(self, group: Group, number: int, rows: list[Row]) -> None:
         """Note a slice that was read."""

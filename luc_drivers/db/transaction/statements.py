@@ -191,6 +191,8 @@ class Transaction:
         if plan.compares or plan.lock:
             # decided on the latest rows
             self._ahead = None
+        if self._ahead is not None:
+            self._ahead.statement(self.schema, plan.tables)
         if plan.compares:
             return compare_and_set.run(self, plan, parameters, draws)
         self.fetch_waves(plan, parameters)

@@ -71,6 +71,29 @@ class Reading(base.Contract):
         mine.clear()
         self.assertEqual(2, find('parts'))
 
+    def test_many_groups_are_read_ahead_if_their_tables_are_named(self):
+        """Who only counts rows gets these rows, not all beside them."""
+        v = self.key('v')
+        for _ in range(5):
+            key = self.key()
+            self.p.commit(self.p.insert('items', key, v, 'w'),
+                          self.p.insert('parts', base.number(), key, 'x', '',
+                                        generated=True))
+        schema = self.q.schema
+        number = schema.tables['parts'].number
+
+        def parts(*names):
+            mine = ahead.Ahead(ahead.together(schema, [('items', 'parts')]))
+            mine.statement(schema, names)
+            rows, = self.q.reader.rows(schema, [self.q.access(
+                'items', Path.INDEX, (v,), index='items_v')], ahead=mine)
+            self.assertEqual(5, len(rows))
+            return sum(len(found) for (_, table), found
+                       in mine.slices.items() if table == number)
+
+        self.assertEqual(0, parts('items'))
+        self.assertEqual(5, parts('items', 'parts'))
+
     def test_an_index_leads_to_the_latest_row(self):
         """What was read ahead may lack a row that has come since."""
         key, v = self.key(), self.key('v')
