@@ -50,6 +50,9 @@ class Load(ty.NamedTuple):
     def run(self, side: sides.Side, seconds: float) -> dict:
         """Measure it."""
         client, server = side.pair(self.mode)
+        # What a process's first call costs is told by ``wan``.
+        client.run('load', topic=self.mode, server='a', callers=1, seconds=0,
+                   size=self.size)
         # The side before may have work left: a broker's queues and log.
         time.sleep(_SETTLE)
         server.run('ran')
