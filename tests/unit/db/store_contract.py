@@ -30,6 +30,8 @@ from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import RowWrite
+from tests.unit.db.store_contract_index import IndexContract
+from tests.unit.db.store_contract_registers import RegistersContract
 
 APPLIED, REFUSED = Outcome.APPLIED, Outcome.REFUSED
 #: the localities that the tests use
@@ -56,7 +58,7 @@ def update(key: RowKey, seen: bytes, version: bytes,
                     document=document, history=(seen, version), **more)
 
 
-class StoreContract:
+class StoreContract(IndexContract, RegistersContract):
     """Mixed into a TestCase that has ``self.store``, prepared.
 
     Tests may share a database: names are drawn anew for each.
@@ -401,171 +403,6 @@ class StoreContract:
             self.assertEqual(1, len(applied))
         self.assertTrue(len(applied) <= 1)
         self.assertEqual([version], [txid(n) for n in applied] or [version])
-
-    # --- index entries
-
-    def entry(self, first: bytes, rest: bytes = b'', ref: bytes = b'r',
-              bucket: int = 0, locality: str = 'at_site1') -> IndexEntry:
-        return IndexEntry(locality, 1, 2, first, bucket, rest, ref)
-
-    def name(self) -> bytes:
-        return b'v%d-%d' % (os.getpid(), next(_numbers))
-
-    def slice(self, first: bytes, **more: Any) -> list[tuple[bytes, bytes]]:
-        more = {'locality': 'at_site1', 'table': 1, 'index': 2} | more
-        found, = self.store.read_index([IndexRead(first=first, **more)])
-        return found
-
-    def test_index_slices(self):
-        value = self.name()
-        rests = [b'', b'\0', b'a', b'a\0', b'a\xff', b'b', b'\xff']
-        self.store.put_index(
-            [self.entry(value, r, b'ref' + r, n % 3)
-             for n, r in enumerate(rests)] +
-            [self.entry(value, b'b', b'ref0', 1),
-             self.entry(value, b'b', locality='global'),
-             self.entry(b'', b'b', b'other'),
-             self.entry(value + b'0', b'b', b'other')], 1000)
-        pairs = [(r, b'ref' + r) for r in rests]
-        pairs.insert(5, (b'b', b'ref0'))
-        self.assertEqual(sorted(pairs),
-                         sorted(self.slice(value, buckets=3)))
-        found = self.slice(value, buckets=3)
-        self.assertEqual([r for r, __ in sorted(found)],
-                         [r for r, __ in found])
-        self.assertEqual([(b'b', b'r')], self.slice(
-            value, locality='global'))
-        self.assertEqual([b'', b'a\0', b'\xff'],
-                         sorted((r for r, __ in self.slice(value)),
-                                key=rests.index))
-        found = self.slice(value, buckets=3, lower=b'a', upper=b'b')
-        self.assertEqual([b'a', b'a\0', b'a\xff'], [r for r, __ in found])
-        found = self.slice(value, buckets=3, lower=b'b')
-        self.assertEqual([b'b', b'b', b'\xff'], [r for r, __ in found])
-        found = self.slice(value, buckets=3, upper=b'a')
-        self.assertEqual([b'', b'\0'], [r for r, __ in found])
-
-    def test_index_reads_are_answered_in_order(self):
-        one, two = self.name(), self.name()
-        self.store.put_index([self.entry(one, b'1'), self.entry(two, b'2')],
-                             1000)
-        read = dict(locality='at_site1', table=1, index=2)
-        self.assertEqual(
-            [[(b'2', b'r')], [], [(b'1', b'r')]],
-            self.store.read_index([
-                IndexRead(first=two, **read), IndexRead(first=b'-', **read),
-                IndexRead(first=one, **read)]))
-        self.assertEqual([], self.store.read_index([]))
-        self.store.put_index([], 1)
-        self.store.remove_index([], 1)
-
-    def test_index_timestamps(self):
-        """Rules 9 to 11: the greatest timestamp wins, a removal at a tie."""
-        # (operation, timestamp)… → is the entry there?
-        for steps, there in (
-                ([('put', 10), ('remove', 9)], True),
-                ([('put', 10), ('remove', 10)], False),
-                ([('put', 10), ('remove', 11)], False),
-                ([('remove', 10), ('put', 9)], False),
-                ([('remove', 10), ('put', 10)], False),
-                ([('remove', 10), ('put', 11)], True),
-                ([('put', 10), ('remove', 10), ('put', 10)], False),
-                ([('put', 10), ('remove', 10), ('put', 11)], True),
-                ([('put', 12), ('put', 10), ('remove', 11)], True),
-                ([('remove', 12), ('remove', 10), ('put', 11)], False),
-                ([('put', 10), ('remove', 5), ('put', 5), ('put', 10)],
-                 True)):
-            entry = self.entry(self.name())
-            for step, timestamp in steps:
-                if step == 'put':
-                    self.store.put_index([entry], timestamp)
-                else:
-                    self.store.remove_index([entry], timestamp)
-            self.assertEqual([(b'', b'r')] if there else [],
-                             self.slice(entry.first), steps)
-
-    def test_entries_differ_by_all_their_parts(self):
-        value = self.name()
-        entries = [self.entry(value, rest, ref) for rest in (b'', b'a')
-                   for ref in (b'', b'x', b'y')]
-        self.store.put_index(entries, 1000)
-        self.store.remove_index([self.entry(value, b'a', b'x')], 1000)
-        self.assertEqual([(e.rest, e.ref) for e in entries
-                          if (e.rest, e.ref) != (b'a', b'x')],
-                         self.slice(value))
-
-    # --- catalog, leases, sequences
-
-    def test_catalog(self):
-        start = max([v for v, __ in self.store.catalog_read()], default=0)
-        self.assertTrue(self.store.catalog_append(start + 1, b'one'))
-        self.assertFalse(self.store.catalog_append(start + 1, b'other'))
-        self.assertTrue(self.store.catalog_append(start + 2, b'two'))
-        self.assertEqual([(start + 1, b'one'), (start + 2, b'two')],
-                         self.store.catalog_read(start))
-        self.assertEqual([(start + 2, b'two')],
-                         self.store.catalog_read(start + 1))
-        self.assertEqual([], self.store.catalog_read(start + 2))
-
-    def test_one_appender_wins(self):
-        start = max([v for v, __ in self.store.catalog_read()], default=0)
-        won = []
-
-        def work(number):
-            if self.store.catalog_append(start + 1, b'%d' % number):
-                won.append(b'%d' % number)
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(1, len(won))
-        self.assertEqual([(start + 1, won[0])],
-                         self.store.catalog_read(start))
-
-    def test_leases(self):
-        one, two = f'h{next(_numbers)}', f'h{next(_numbers)}'
-        self.store.lease(one, 60)
-        self.store.lease(two, 60)
-        self.assertEqual({one, two}, {one, two} & self.store.leases())
-        self.store.lease(one, 0)
-        self.assertEqual({two}, {one, two} & self.store.leases())
-        self.store.lease(two, 1)
-        time.sleep(2.1)
-        self.assertEqual(set(), {one, two} & self.store.leases())
-
-    def test_sequences(self):
-        name = f's{next(_numbers)}-{os.getpid()}'
-        self.assertEqual(1, self.store.claim(name, 1))
-        self.assertEqual(2, self.store.claim(name, 10))
-        self.assertEqual(12, self.store.claim(name, 1))
-        self.store.advance(name, 5)
-        self.assertEqual(13, self.store.claim(name, 1))
-        self.store.advance(name, 100)
-        self.assertEqual(101, self.store.claim(name, 1))
-        other = name + 'x'
-        self.store.advance(other, 7)
-        self.assertEqual(8, self.store.claim(other, 2))
-        third = name + 'y'
-        self.store.advance(third, -5)
-        self.assertEqual(1, self.store.claim(third, 1))
-        self.assertRaises(ValueError, self.store.claim, name, 0)
-
-    def test_claims_never_overlap(self):
-        name = f's{next(_numbers)}-{os.getpid()}'
-        drawn = []
-
-        def work():
-            for __ in range(3):
-                first = self.store.claim(name, 5)
-                drawn.extend(range(first, first + 5))
-        threads = [threading.Thread(target=work) for __ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        self.assertEqual(60, len(drawn))
-        self.assertEqual(60, len(set(drawn)))
 
     # --- the whole
 
