@@ -95,6 +95,8 @@ def database_environment(suite: suites.Suite, store: str,
     made = folder / 'calls'
     made.mkdir()
     env = {'LUC_PEERS_STORE': store, 'LUC_PEERS_CALLS': str(made)}
+    if suite.forgets:
+        env['LUC_PEERS_FORGET'] = '1'
     if store == 'cassandra' and 'LUC_CONFIG' not in os.environ:
         env['LUC_CONFIG'] = host_file(folder, '', store)
     # stock SQLite doesn't enforce foreign keys in these suites

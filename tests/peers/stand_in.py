@@ -16,8 +16,10 @@ import os
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy import event
 
 from luc_drivers.db import dialect
+from luc_drivers.db import engine as engines
 
 
 class StandIn(dialect.StandInDialect):
@@ -28,3 +30,17 @@ class StandIn(dialect.StandInDialect):
     def create_connect_args(self, url: sa.URL) -> Any:
         arguments, options = super().create_connect_args(url)
         return arguments, {**options, 'store': os.environ['LUC_PEERS_STORE']}
+
+
+def forget(engine: sa.Engine) -> None:
+    """Drop an engine's private database."""
+    if isinstance(engine.dialect, dialect.LucDialect):
+        engines.drop_private(engine.dialect._private)
+
+
+def forget_when_disposed() -> None:
+    """Have engines lose their private database with their connections.
+
+    So does SQLite in memory, and a suite may count on it.
+    """
+    event.listen(sa.Engine, 'engine_disposed', forget)

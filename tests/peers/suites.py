@@ -27,6 +27,8 @@ class Suite:
     :ivar transport: it is about messaging: URLs in the environment.
     :ivar concurrency: most workers that it bears; None = any.
     :ivar alone: which of its tests run after the others, one by one.
+    :ivar forgets: its engines, disposed of, must find nothing again, as
+        with SQLite in memory.
     :ivar more: folder beside the runner with tests that run then, too.
     """
 
@@ -39,6 +41,7 @@ class Suite:
     distribution: str = ''
     alone: str | None = None
     more: str | None = None
+    forgets: bool = False
 
     def __post_init__(self) -> None:
         if not self.distribution:
@@ -87,5 +90,6 @@ SUITES = {
         distribution='oslo.messaging', alone='MetricsTestCase',
         more='ungated'),
     'neutron-unit-db': Suite('neutron', 'neutron/tests/unit/db'),
-    'cinder-unit-db': Suite('cinder', 'cinder/tests/unit', CINDER_DB),
+    'cinder-unit-db': Suite('cinder', 'cinder/tests/unit', CINDER_DB,
+                            forgets=True),
 }

@@ -31,6 +31,11 @@ if os.environ.get('LUC_PEERS_STORE'):
     registry.register('sqlite', 'tests.peers.stand_in', 'StandIn')
     registry.register('sqlite.pysqlite', 'tests.peers.stand_in', 'StandIn')
 
+if os.environ.get('LUC_PEERS_FORGET'):
+    from tests.peers import stand_in
+
+    stand_in.forget_when_disposed()
+
 if os.environ.get('LUC_PEERS_CALLS'):
     from tests.peers import calls
 
