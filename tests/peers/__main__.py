@@ -191,7 +191,7 @@ def main() -> int:
     parser.add_argument('--concurrency', type=int, default=2)
     parser.add_argument('--no-record', action='store_true',
                         help='leave results/ as it is')
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()
     suite = suites.SUITES[arguments.name]
     packages = site_packages(suite.package)
     backend = 'stock' if arguments.stock else arguments.store

@@ -34,12 +34,8 @@ def lock_queries(normal: texts.Normal, query: scope.Query,
                      tuple[str, str]]:
     """Yield (table name, SQL in normal form) for each reference.
 
-    The SQL takes all parameters of the statement.
+    They hold for every length of the statement's IN lists; see `render`.
     """
-    last = ''
-    if normal.slots and all(s.name is None for s in normal.slots):
-        # so that SQLite counts as many parameters as the statement has
-        last = f' AND (1 OR ?{normal.parameters})'
     for one, text, prefix in _queries(normal.text, query, ranges):
         for block, tree, part in _parts(one, text):
             for ref in block.refs:
@@ -54,7 +50,17 @@ def lock_queries(normal: texts.Normal, query: scope.Query,
                     inner += ' ' + _tail(text)
                 yield ref.table.name, (
                     f'{prefix}SELECT DISTINCT id FROM ({inner}) '
-                    f'WHERE id IS NOT NULL{last}')
+                    'WHERE id IS NOT NULL')
+
+
+def render(query: str, normal: texts.Normal) -> str:
+    """Turn one of the `lock_queries` into SQL that takes all parameters of
+    the statement, in this one of its layouts."""
+    sql = texts.render_numbered(query, normal)
+    if normal.slots and all(s.name is None for s in normal.slots):
+        # so that SQLite counts as many parameters as the statement has
+        sql += f' AND (1 OR ?{normal.parameters})'
+    return sql
 
 
 def _queries(text: str, query: scope.Query,

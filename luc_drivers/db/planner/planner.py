@@ -148,7 +148,7 @@ def _instance(sql: str, normal: texts.Normal,
         target=write.target if write else None,
         lock=normal.lock and analysis.kind is plans.Kind.SELECT,
         lock_queries=tuple(
-            (table, texts.render_numbered(query, normal))
+            (table, locks.render(query, normal))
             for table, query in analysis.lock_queries),
         replaces=bool(write and write.replaces),
         conflict=bool(write and write.conflict),

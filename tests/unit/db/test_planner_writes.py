@@ -154,7 +154,7 @@ class TestWrites(unittest.TestCase):
 
 class TestLocks(unittest.TestCase):
 
-    def _locked(self, sql, parameters, rows):
+    def _locked(self, sql, parameters, rows, plan=plan):
         made = plan(sql)
         self.assertTrue(made.lock)
         database = fixtures.connection(SCHEMA)
@@ -184,6 +184,17 @@ class TestLocks(unittest.TestCase):
         self.assertEqual({'instances': {3}}, self._locked(
             'SELECT id FROM instances WHERE project_id = :p /*luc:lock*/',
             {'p': 'q'}, self.ROWS))
+
+    def test_lists_of_other_lengths(self):
+        """A statement is analysed once for all lengths of its lists."""
+        shared = planner.Planner()
+        for projects, locked in ((('p', 'z'), {1, 2}), (('q',), {3}),
+                                 (('p', 'q', 'z'), {1, 2, 3})):
+            marks = ', '.join('?' * len(projects))
+            self.assertEqual({'instances': locked}, self._locked(
+                'SELECT id FROM instances WHERE size > ? AND project_id IN'
+                f' ({marks}) /*luc:lock*/', (0, *projects), self.ROWS,
+                lambda sql: shared.plan(sql, (), SCHEMA)))
 
     def test_limit(self):
         self.assertEqual({'instances': {2}}, self._locked(
