@@ -141,8 +141,7 @@ class Builder:
             columns = alias.args.get('columns') if alias else None
             if columns and made.outputs is not None:
                 made.outputs = [
-                    Output(c.name.lower(), o.origins, o.collated,
-                               o.constant)
+                    Output(c.name.lower(), o.origins, o.collated, o.constant)
                     for c, o in zip(columns, made.outputs)
                 ] if len(columns) == len(made.outputs) else None
             ctes[name] = made

@@ -191,7 +191,6 @@ class Requester:
         return requests
 
 
-
 def batched(items: Sequence[Any], size: int) -> Iterable[list[Any]]:
     """Yield lists of at most ``size`` of the items, in order."""
     for at in range(0, len(items), size):
@@ -210,7 +209,7 @@ def _parts(reads: list[base.GroupRead]) -> Iterable[list[base.GroupRead]]:
 
 
 def deal(chunk: Sequence[int], reads: Sequence[base.GroupRead],
-          rows: list[tuple], results: list[list[base.Row]]) -> None:
+         rows: list[tuple], results: list[list[base.Row]]) -> None:
     """Give each read of a request its rows."""
     by_group: dict[bytes, list[base.Row]] = {}
     one = reads[chunk[0]].group.key
@@ -227,8 +226,8 @@ def deal(chunk: Sequence[int], reads: Sequence[base.GroupRead],
 
 
 def deal_index(chunk: Sequence[int], reads: Sequence[base.IndexRead],
-                rows: list[tuple],
-                results: list[list[tuple[bytes, bytes]]]) -> None:
+               rows: list[tuple],
+               results: list[list[tuple[bytes, bytes]]]) -> None:
     """Give each read of a request its (rest, ref) pairs."""
     by_first: dict[bytes, list[tuple[bytes, bytes]]] = {}
     for first, rest, ref in rows:

@@ -238,7 +238,7 @@ def new_device(context: Any, instance: str) -> objects.BlockDeviceMapping:
 
 
 def new_request(context: Any, instance: objects.Instance
-                 ) -> objects.RequestSpec:
+                ) -> objects.RequestSpec:
     return objects.RequestSpec.from_components(
         context, instance.uuid,
         objects.ImageMeta(id=uid('image', 0), name='tiny', disk_format='raw',
