@@ -62,7 +62,15 @@ cassandra_opts = [
              'an error that names the contact points.'),
     cfg.FloatOpt(
         'request_timeout', default=10.0, min=0.1,
-        help='Seconds to wait for the answer to one CQL request.'),
+        help='Seconds to wait for the answer to one CQL request. Reads, and '
+             'other requests that may be repeated, are sent again within '
+             'this time when Cassandra reports a time-out or too few '
+             'replicas, or a connection breaks.'),
+    cfg.FloatOpt(
+        'speculative_delay', default=1.0, min=0.0,
+        help='Seconds without an answer after which a request that may be '
+             'repeated is sent to another node of the site as well; the '
+             'first answer counts. 0: never.'),
     cfg.DictOpt(
         'replication', default={},
         help='Replicas of each site (Cassandra datacenter), as '

@@ -19,8 +19,8 @@
     results = session.execute_many([cql.Request(…), …])    # one round
 
 Statements with parameters are prepared once and cached by their text, and
-must name their keyspace.  Nothing is ever retried unless a request is marked
-idempotent, or was certainly not sent.
+must name their keyspace.  Within its time-out a request is sent again if it
+is marked idempotent, or had certainly no effect; nothing else ever is.
 
 The driver (cassandra-driver) is asked for what is rare: who the nodes are,
 schema, preparing.  Requests go over connections of our own, in the caller's

@@ -80,6 +80,7 @@ class Connection:
     :raises Lost: it can't be made.
     :raises AuthenticationError: see there.
     :ivar used: when it was given back last; monotonic.
+    :ivar due: answers that have not come yet.
     """
 
     def __init__(self, address: tuple[str, int], context: Any,
@@ -91,6 +92,8 @@ class Connection:
         self.used = time.monotonic()
         self._deadline = self.used + timeout
         self._buffer = b''
+        self.due = 0
+        self._forgotten: list[Job] = []
         try:
             self._socket: Any = socket.create_connection(address, timeout)
         except OSError as exc:
@@ -168,26 +171,35 @@ class Connection:
         return data
 
     def _frame(self) -> tuple[int, int, bytes, int]:
-        """Return (stream, opcode, body, flags) of the next answer."""
+        """Return (stream, opcode, body, flags) of the next answer.
+
+        When it does not come in time, what came of it is kept.
+        """
         size = frames.HEADER.size
-        data = self._buffer
-        while len(data) < size:
-            data += self._read()
+        self._fill(size)
         version, flags, stream, opcode, length = (
-            frames.HEADER.unpack_from(data))
+            frames.HEADER.unpack_from(self._buffer))
         if version != 0x80 | frames.VERSION:
             raise Lost(f'{self.address[0]} answers in version '
                        f'{version & 0x7F} of the protocol')
         end = size + length
-        if len(data) < end:
-            pieces, have = [data], len(data)
-            while have < end:
+        self._fill(end)
+        data, self._buffer = self._buffer, self._buffer[end:]
+        return stream, opcode, data[size:end], flags
+
+    def _fill(self, size: int) -> None:
+        """Have so many bytes in the buffer."""
+        have = len(self._buffer)
+        if have >= size:
+            return
+        pieces = [self._buffer]
+        try:
+            while have < size:
                 piece = self._read()
                 pieces.append(piece)
                 have += len(piece)
-            data = b''.join(pieces)
-        self._buffer = data[end:]
-        return stream, opcode, data[size:end], flags
+        finally:
+            self._buffer = b''.join(pieces)
 
     def _ask(self, opcode: int, body: bytes) -> tuple[int, bytes, int]:
         self._write(frames.frame(0, opcode, body))
@@ -203,36 +215,80 @@ class Connection:
         :raises Lost: some of them may have been sent.
         """
         self._deadline = deadline
+        self.due = len(jobs)
         for job in jobs:
             job.sent = True
         self._write(b''.join([
             frames.frame(stream, job.opcode, job.body)
             for stream, job in enumerate(jobs)]))
 
-    def receive(self, jobs: Sequence[Job]) -> None:
+    def receive(self, jobs: Sequence[Job],
+                deadline: float | None = None) -> None:
         """Take the answers of what was sent.
 
+        :param deadline: an earlier one than was given to `send`; once it has
+            passed, call this or `receive_one` again.
         :raises Lost: those without an answer have an unknown outcome.
         """
-        missing = []
-        for _ in jobs:
-            stream, opcode, body, flags = self._frame()
-            job = jobs[stream]
-            if self._answered(job, opcode, body, flags):
-                missing.append(job)
-        for job in missing:
-            self._again(job)
+        last = self._deadline
+        if deadline is not None:
+            self._deadline = min(deadline, last)
+        try:
+            while self.due:
+                self.receive_one(jobs)
+        finally:
+            self._deadline = last
+
+    def receive_one(self, jobs: Sequence[Job]) -> None:
+        """Take the answer that comes next.
+
+        :raises Lost: it does not.
+        """
+        stream, opcode, body, flags = self._frame()
+        self.due -= 1
+        job = jobs[stream]
+        if self._answered(job, opcode, body, flags) is not None:
+            self._forgotten.append(job)
+        if not self.due:
+            # not before: it asks, and takes the next answer for its own
+            while self._forgotten:
+                self._again(self._forgotten.pop())
+
+    @property
+    def readable(self) -> bool:
+        """Whether the next answer is here, or more of it inside TLS."""
+        size = frames.HEADER.size
+        have = len(self._buffer)
+        if have >= size:
+            *_, length = frames.HEADER.unpack_from(self._buffer)
+            if have >= size + length:
+                return True
+        pending = getattr(self._socket, 'pending', None)
+        return bool(pending and pending())
+
+    def fileno(self) -> int:
+        """Return the socket's descriptor."""
+        return self._socket.fileno()
 
     def _answered(self, job: Job, opcode: int, body: bytes,
-                  flags: int) -> bool:
-        """Note an answer; tell whether the node forgot the statement."""
+                  flags: int) -> Any:
+        """Note an answer; return it if the node forgot the statement."""
         if opcode == frames.RESULT:
             job.answer = frames.rows(body, flags, job.parse)
-            return False
+            return None
         if opcode != frames.ERROR:
             raise Lost(f'{self.address[0]}: opcode {opcode}')
-        job.answer = frames.error(body, flags)
-        return job.answer.code == frames.UNPREPARED
+        answer = frames.error(body, flags)
+        if answer.code == frames.UNPREPARED:
+            return answer
+        self._failed(job, answer)
+        return None
+
+    @staticmethod
+    def _failed(job: Job, answer: Any) -> None:
+        # another node may have answered already
+        if type(job.answer) is not list:
+            job.answer = answer
 
     def _again(self, job: Job) -> None:
         """Prepare what a restarted node has forgotten; it executed nothing.
@@ -241,10 +297,12 @@ class Connection:
             opcode, body, flags = self._ask(
                 frames.PREPARE, frames.prepare(statement))
             if opcode == frames.ERROR:
-                job.answer = frames.error(body, flags)
+                self._failed(job, frames.error(body, flags))
                 return
         opcode, body, flags = self._ask(job.opcode, job.body)
-        self._answered(job, opcode, body, flags)
+        forgotten = self._answered(job, opcode, body, flags)
+        if forgotten is not None:
+            self._failed(job, forgotten)
 
     def works(self, timeout: float) -> bool:
         """Tell whether the node still answers on it."""

@@ -29,7 +29,7 @@ _IDLE = 32
 _DOUBTED = 30.0
 #: seconds for that answer
 _CHECK = 2.0
-#: seconds for which a node that did not answer is asked last
+#: seconds for which even probes leave a node alone that did not answer
 _SUSPECT = 2.0
 #: seconds for which the list of nodes is believed
 _FRESH = 0.5
@@ -70,10 +70,13 @@ class Nodes:
             self._listed = now, hosts
         return hosts
 
-    def choose(self, statement: Statement | None,
-               values: Sequence[Any]) -> list[Address]:
+    def choose(self, statement: Statement | None, values: Sequence[Any],
+               probe: bool = True) -> list[Address]:
         """Return the nodes to ask, the best first: replicas before others,
-        those that failed lately last.
+        those that did not answer when asked last.
+
+        :param probe: the request may find out whether such a node answers
+            again; from time to time one does.
         """
         hosts = self._hosts()
         # With none up: the driver learns seconds later than we that one is.
@@ -92,12 +95,25 @@ class Nodes:
                     hosts.sort(key=lambda h: order.get(id(h), len(order)))
         found = [(h.endpoint.address, h.endpoint.port) for h in hosts]
         if self._suspects:
-            now = time.monotonic()
-            found.sort(key=lambda a: self._suspects.get(a, 0.0) > now)
+            avoided = set(self._suspects)
+            if probe and found and self._probed(found[0]):
+                avoided.discard(found[0])
+            found.sort(key=avoided.__contains__)
         return found
 
+    def _probed(self, address: Address) -> bool:
+        """Tell whether to probe a node: one does, the others wait for what
+        it finds.
+        """
+        until = self._suspects.get(address)
+        now = time.monotonic()
+        if until is None or now < until:
+            return False
+        self._suspects[address] = now + _SUSPECT
+        return True
+
     def suspect(self, address: Address) -> None:
-        """Ask a node last for a while."""
+        """Ask a node last until it has answered a probe."""
         self._suspects[address] = time.monotonic() + _SUSPECT
 
     # --- connections
@@ -128,6 +144,7 @@ class Nodes:
 
     def give(self, used: connection.Connection) -> None:
         """Give a connection back that has no answers under way."""
+        self._suspects.pop(used.address, None)
         idle = self._idle.setdefault(used.address, [])
         if self.closed or len(idle) >= _IDLE:
             used.close()

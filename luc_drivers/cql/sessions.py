@@ -13,6 +13,7 @@
 """Sessions: one per process and settings."""
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import dataclasses
 import os
@@ -26,13 +27,14 @@ from luc_drivers import native
 from luc_drivers.cql import connection
 from luc_drivers.cql import control as controls
 from luc_drivers.cql import errors
+from luc_drivers.cql import flight
 from luc_drivers.cql import frames
 from luc_drivers.cql.settings import CqlSettings
 
 #: what encoding raises for parameters of wrong number or type
 _BUGS = (TypeError, ValueError, KeyError, AttributeError, struct.error)
-#: seconds for connecting, however late it is
-_LEAST = 0.1
+#: longest time between attempts
+_LONGEST = 1.0
 _DEFAULT = 'LOCAL_QUORUM'
 
 
@@ -45,7 +47,7 @@ class Request:
         batch.
     :ivar consistency: level, as CQL spells it.
     :ivar serial: level of the conditional part; None = not conditional.
-    :ivar idempotent: may be sent again after a time-out.
+    :ivar idempotent: may be sent again, or to two nodes.
     :ivar timeout: seconds; None = the settings' request_timeout.
     """
 
@@ -222,28 +224,24 @@ class Session:
         timeout = max(r.timeout or self.settings.request_timeout
                       for r in requests)
         deadline = time.monotonic() + timeout
-        again_at: dict[int, int] = {}
-        while True:
+        for pause in _pauses():
             self.requests += len(todo)
-            again, pause = [], False
+            again, wait = [], False
             for number, result in self._send(
                     control, requests, todo, deadline, timeout):
                 results[number] = result
-                if isinstance(result, errors.NotSent):
+                if _again(requests[number], result):
                     again.append(number)
-                    pause = True
-                elif (isinstance(result, errors.Unknown | errors.Unavailable)
-                      and requests[number].idempotent
-                      and again_at.setdefault(number, 0) < 1):
-                    again_at[number] += 1
-                    again.append(number)
-                    pause = pause or isinstance(result, errors.Unavailable)
-            if not again or time.monotonic() + controls.PAUSE > deadline:
-                return results
-            if pause:
+                    # a lost connection: another node is asked at once
+                    wait = wait or pause > controls.PAUSE or not isinstance(
+                        result, errors.Unknown)
+            if not again or time.monotonic() + pause > deadline:
+                break
+            if wait:
                 # nodes are marked down for moments, and restart in seconds
-                time.sleep(controls.PAUSE)
+                time.sleep(pause)
             todo = again
+        return results
 
     def _send(self, control: controls.Control, requests: Sequence[Request],
               todo: Sequence[int], deadline: float, timeout: float
@@ -251,79 +249,36 @@ class Session:
         """Send some of the requests; yield (number, rows or error)."""
         queues: dict[Any, list[connection.Job]] = {}
         for number in todo:
+            request = requests[number]
             try:
-                job, places = self._job(control, number, requests[number])
+                job, places = self._job(control, number, request)
+            except errors.Unknown as exc:
+                # of preparing: the request was not sent
+                yield number, errors.NotSent(str(exc))
+                continue
             except errors.Error as exc:
                 yield number, exc
                 continue
-            except _BUGS:
-                raise
-            except Exception as exc:  # preparing met an error of the driver
-                yield number, self._error(exc)
-                continue
-            queues.setdefault(tuple(places), []).append(job)
+            queues.setdefault(
+                (tuple(places), request.idempotent), []).append(job)
+        delay = self.settings.speculative_delay or None
         while queues:
             flying = []
-            for places in list(queues):
-                window = _window(queues[places])
-                if not queues[places]:
-                    del queues[places]
-                flying.append((window, self._fly(
-                    control, places, window, deadline)))
-            for window, used in flying:
-                failure = used if isinstance(used, Exception) else (
-                    self._land(control, used, window))
-                for job in window:
-                    yield job.number, self._result(job, failure, timeout)
-
-    def _fly(self, control: controls.Control, places: Sequence[Any],
-             window: list[connection.Job], deadline: float) -> Any:
-        """Send to the first node that can be connected.
-
-        :returns: the connection, or what went wrong.
-        """
-        failure: Exception = connection.Lost('all are marked down')
-        for address in places:
-            left = max(_LEAST, deadline - time.monotonic())
-            try:
-                used = control.nodes.take(address, left)
-            except (connection.Lost, connection.AuthenticationError) as exc:
-                failure = exc
-                continue
-            try:
-                used.send(window, deadline)
-            except connection.Lost as exc:
-                self._drop(control, used)
-                return exc
-            return used
-        return failure
-
-    def _land(self, control: controls.Control, used: connection.Connection,
-              window: list[connection.Job]) -> Exception | None:
-        """Take the answers; return what went wrong."""
-        try:
-            used.receive(window)
-        except (connection.Lost, frames.ProtocolError) as exc:
-            self._drop(control, used)
-            return exc
-        except BaseException:
-            # a greenlet's time-out: answers are still under way
-            self._drop(control, used)
-            raise
-        self._count(used)
-        control.nodes.give(used)
-        return None
-
-    def _drop(self, control: controls.Control, used: connection.Connection
-              ) -> None:
-        self._count(used)
-        control.nodes.suspect(used.address)
-        used.close()
-
-    def _count(self, used: connection.Connection) -> None:
-        self.bytes_sent += used.sent
-        self.bytes_received += used.received
-        used.sent = used.received = 0
+            for key in list(queues):
+                places, idempotent = key
+                one = flight.Flight(
+                    control.nodes, places, _window(queues[key]), deadline,
+                    delay if idempotent else None)
+                if not queues[key]:
+                    del queues[key]
+                one.send()
+                flying.append(one)
+            for one in flying:
+                one.land()
+                self.bytes_sent += one.sent
+                self.bytes_received += one.received
+                for job in one.jobs:
+                    yield job.number, self._result(job, one.failure, timeout)
 
     def _result(self, job: connection.Job, failure: Exception | None,
                 timeout: float) -> Any:
@@ -365,7 +320,7 @@ class Session:
             return connection.Job(
                 number, frames.QUERY,
                 frames.query(request.cql, level, serial, now), ()
-            ), control.nodes.choose(None, ())
+            ), control.nodes.choose(None, (), request.idempotent)
         else:
             statement = self._prepare(control, request.cql)
             values = statement.bind(request.params)
@@ -373,7 +328,8 @@ class Session:
                 number, frames.EXECUTE,
                 frames.execute(statement, values, level, serial, now),
                 (statement,), statement.parse)
-        return job, control.nodes.choose(statement, values)
+        return job, control.nodes.choose(
+            statement, values, request.idempotent)
 
     def _prepare(self, control: controls.Control, cql: str
                  ) -> frames.Statement:
@@ -382,7 +338,10 @@ class Session:
             with self._preparing:
                 found = self._prepared.get(cql)
                 if found is None:
-                    found = control.prepare(cql)
+                    try:
+                        found = control.prepare(cql)
+                    except Exception as exc:
+                        raise self._error(exc) from exc
                     self._prepared[cql] = found
         return found
 
@@ -393,6 +352,25 @@ class Session:
         settings = self.settings
         return errors.from_driver(
             exc, settings.where, settings.site, settings.request_timeout)
+
+
+def _pauses() -> Iterator[float]:
+    """Yield the seconds to wait before a request is sent again."""
+    pause = controls.PAUSE
+    while True:
+        yield pause
+        pause = min(2 * pause, _LONGEST)
+
+
+def _again(request: Request, result: Any) -> bool:
+    """Tell whether to send a request again, which had this result."""
+    if isinstance(result, errors.NotSent):
+        return True
+    if isinstance(result, errors.Refused) or not isinstance(
+            result, errors.Error):
+        return False
+    return request.idempotent or (
+        request.serial is not None and errors.not_begun(result))
 
 
 def _window(queue: list[connection.Job]) -> list[connection.Job]:

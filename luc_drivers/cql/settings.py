@@ -36,6 +36,7 @@ class CqlSettings:
     tls_key_file: str | None = None
     connect_timeout: float = 10.0
     request_timeout: float = 10.0
+    speculative_delay: float = 1.0
 
     @property
     def where(self) -> str:

@@ -396,6 +396,7 @@ class StoreSettings:
     tls_key_file: str | None = None
     connect_timeout: float = 10.0
     request_timeout: float = 10.0
+    speculative_delay: float = 1.0
     replication: tuple[tuple[str, int], ...] = ()
     keyspace_template: str = '{database}_{locality}'
     path: str = ''

@@ -43,6 +43,11 @@ from luc_drivers.db.store.cassandra_requests import Requests
 class CassandraStore(base.Store):
     """One database in Cassandra.
 
+    What may be repeated (reads, index entries, leases) is sent again by the
+    session, within the request's time-out; a conditional batch only if it
+    was not begun.  Else its outcome is unknown, and the transaction settles
+    it.
+
     A fresh name space (``settings.fresh``) vanishes by its time to live.
     """
 
@@ -143,8 +148,8 @@ class CassandraStore(base.Store):
                   + ' AND '.join(f'{c} = ?' for c in columns))
         for keys in self._partitions(locality, table, columns):
             self._all([(locality, cql.Request(
-                delete, key, consistency=schema.level(locality)))
-                for key in keys])
+                delete, key, consistency=schema.level(locality),
+                idempotent=True)) for key in keys])
 
     def _partitions(self, locality: str, table: str,
                     columns: tuple[str, ...]) -> Iterator[list[tuple]]:

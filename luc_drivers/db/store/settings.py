@@ -94,6 +94,7 @@ def resolve(username: str | None = None, password: str | None = None,
         tls_key_file=cassandra.tls_key_file,
         connect_timeout=cassandra.connect_timeout,
         request_timeout=cassandra.request_timeout,
+        speculative_delay=cassandra.speculative_delay,
         replication=_replication(cassandra.replication),
         keyspace_template=_template(query.get(
             'keyspace_template', conf.database.keyspace_template)),
