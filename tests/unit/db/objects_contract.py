@@ -14,10 +14,10 @@
 """Views, temporary tables and CREATE TABLE AS, the same on every store."""
 
 from luc_drivers.db import dbapi
-from tests.unit.db import sql_contract
+from tests.unit.db import sql_connection
 
 
-class ObjectTests(sql_contract.ConnectionTests):
+class ObjectTests(sql_connection.ConnectionTests):
     """Mixed into a TestCase that says where: ``options()``."""
 
     def filled(self):

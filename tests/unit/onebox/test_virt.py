@@ -25,10 +25,10 @@ from luc_drivers.onebox import errors
 from luc_drivers.onebox import guest
 from luc_drivers.onebox.services import libvirt
 from luc_drivers.onebox.services import nova
-from tests.unit.onebox import test_onebox
+from tests.unit.onebox import base
 
 
-class ComputesTest(test_onebox.OneboxTest):
+class ComputesTest(base.OneboxTest):
 
     def test_each_is_a_host_by_itself(self):
         cloud = self.cloud(store='embedded', computes=2)
@@ -54,7 +54,7 @@ class ComputesTest(test_onebox.OneboxTest):
                 ('nova-compute', 'nova-compute2')])
 
 
-class QemuTest(test_onebox.OneboxTest):
+class QemuTest(base.OneboxTest):
 
     def test_nova_reaches_the_clouds_own_libvirt(self):
         cloud = self.cloud(store='embedded', virt='qemu')
@@ -85,7 +85,7 @@ class QemuTest(test_onebox.OneboxTest):
                 self.cloud(store='embedded', virt='qemu'))
 
 
-class ConsoleTest(test_onebox.OneboxTest):
+class ConsoleTest(base.OneboxTest):
 
     def console(self, *shown, timeout=60.0):
         client = mock.Mock()
@@ -103,7 +103,7 @@ class ConsoleTest(test_onebox.OneboxTest):
             self.console, 'panic', timeout=-1.0)
 
 
-class GuestTest(test_onebox.OneboxTest):
+class GuestTest(base.OneboxTest):
 
     def test_initramfs(self):
         with tempfile.TemporaryDirectory() as name:
