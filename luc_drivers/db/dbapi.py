@@ -50,6 +50,7 @@ from luc_drivers.db.store import settings as store_settings
 from luc_drivers.db.store.base import StoreSettings
 from luc_drivers.db.transaction import pragmas
 from luc_drivers.db.transaction.session import Session
+from luc_drivers.db.workspace.workspace import Outcome
 
 __all__ = (
     'Binary', 'Connection', 'Cursor', 'DataError', 'DatabaseError', 'Date',
@@ -184,13 +185,21 @@ class Cursor:
     def __init__(self, connection: 'Connection') -> None:
         self.connection = connection
         self.description: tuple[tuple[Any, ...], ...] | None = None
-        self.rowcount = -1
+        self._counts: Outcome | None = None
         self.lastrowid: int | None = None
         self.arraysize = 1
         self.row_factory: Callable[..., Any] | None = connection.row_factory
         self._rows: Sequence[tuple[Any, ...]] = ()
         self._next = 0
         self._closed = False
+
+    @property
+    def rowcount(self) -> int:
+        """Rows that the last statement changed; -1 if it changes none.
+
+        Whoever has looked at it is told of a conflict that changes it.
+        """
+        return -1 if self._counts is None else self._counts.count()
 
     def _check(self) -> None:
         if self._closed:
@@ -208,7 +217,7 @@ class Cursor:
                 for name in outcome.columns)
         self._rows = outcome.rows
         if plan.kind in _DML:
-            self.rowcount = outcome.changes
+            self._counts = outcome
         if plan.kind is Kind.INSERT and outcome.last_id is not None:
             self.lastrowid = outcome.last_id
         return self
@@ -220,7 +229,7 @@ class Cursor:
         self._clear()
         _, outcome = self.connection._execute_many(
             sql, [adapt(one) for one in sets])
-        self.rowcount = outcome.changes
+        self._counts = outcome
         return self
 
     def executescript(self, sql: str, /) -> 'Cursor':
@@ -232,7 +241,7 @@ class Cursor:
 
     def _clear(self) -> None:
         self.description = None
-        self.rowcount = -1
+        self._counts = None
         self._rows = ()
         self._next = 0
 

@@ -80,11 +80,34 @@ class LucDDLCompiler(base.SQLiteDDLCompiler):
         return ' '.join(words)
 
 
+class LucExecutionContext(base.SQLiteExecutionContext):
+    """Looks at a change's row count only if the caller does.
+
+    SQLAlchemy reads the count of each UPDATE and DELETE at once, as other
+    drivers lose it; ours then could not tell which are of interest, and a
+    conflict that changes a count that was seen is an error.
+    """
+
+    _later = False
+
+    def post_exec(self) -> None:
+        super().post_exec()
+        if self._rowcount is None and self.cursor.description is None:
+            # any number keeps SQLAlchemy from reading it now
+            self._rowcount = -1
+            self._later = True
+
+    @property
+    def rowcount(self) -> int:
+        return self.cursor.rowcount if self._later else super().rowcount
+
+
 class LucDialect(pysqlite.SQLiteDialect_pysqlite):
     """SQLite's dialect over our driver."""
 
     driver = 'luc'
     supports_statement_cache = True
+    execution_ctx_cls = LucExecutionContext
     statement_compiler = LucCompiler
     ddl_compiler = LucDDLCompiler
 

@@ -56,6 +56,21 @@ class Entry:
         """Tell whether the caller saw just this."""
         return self.error is error and self.outcome == outcome
 
+    def recounted(self, outcome: Outcome | None) -> bool:
+        """Tell whether only the number of changed rows differs, and nobody
+        has looked at it; then take the new one.
+
+        Of two that delete the same rows at once, the later one finds none,
+        as it would behind the locks of another database.
+        """
+        mine = self.outcome
+        if mine is None or outcome is None or mine.counted or (
+                dataclasses.replace(mine, changes=outcome.changes)
+                != outcome):
+            return False
+        mine.changes = outcome.changes
+        return True
+
 
 class Attempts:
     """Bounds replays by time; pauses longer and longer in between.

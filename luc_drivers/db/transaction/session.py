@@ -421,9 +421,12 @@ class Session:
         if entry.saw(outcome, error):
             return
         conflict = differs(entry, why)
+        if run.conflict is None and entry.recounted(outcome):
+            run.recounted = True
+            return
         plan = planner.plan(entry.sql, (), run.schema)
         if not last or error or entry.error or plan.lock or (
-                plan.kind is not Kind.SELECT):
+                run.recounted or plan.kind is not Kind.SELECT):
             raise conflict
         run.conflict = run.conflict or conflict
 

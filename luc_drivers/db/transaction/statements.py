@@ -77,6 +77,8 @@ class Transaction:
     :ivar committed: what it did stands: temporary tables keep it, too.
     :ivar conflict: a read differs from what the caller saw; to be raised
         unless the transaction changes nothing.
+    :ivar recounted: a replayed statement changed another number of rows,
+        which the caller had not looked at.
     :ivar loaded: rows of the store in the workspace.
     :ivar fetched: what need not be fetched again.
     :ivar written: rows to be committed.
@@ -96,6 +98,7 @@ class Transaction:
         self.held: set[Place] = set()
         self.committed = False
         self.conflict: errors.WriteConflict | None = None
+        self.recounted = False
         self.pooled = own is None
         self.workspace = database.workspaces.take() if own is None else own
         self.workspace.functions.use(user)

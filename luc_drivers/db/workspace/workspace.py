@@ -50,12 +50,19 @@ class Outcome:
     :ivar columns: names of the result's columns; None if it returns none.
     :ivar changes: rows changed by an INSERT, UPDATE or DELETE, else -1.
     :ivar last_id: rowid of the last row that it inserted; None if none.
+    :ivar counted: somebody has looked at ``changes``.
     """
 
     columns: tuple[str, ...] | None
     rows: Rows
     changes: int = -1
     last_id: int | None = None
+    counted: bool = dataclasses.field(default=False, compare=False)
+
+    def count(self) -> int:
+        """Return ``changes``, and note that they were seen."""
+        self.counted = True
+        return self.changes
 
 
 @dataclasses.dataclass(slots=True)

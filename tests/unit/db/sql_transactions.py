@@ -113,6 +113,25 @@ class TransactionTests(ConnectionTests):
         self.assertEqual([(4,)], self.run_sql(
             "SELECT n FROM p WHERE name = 'a'"))
 
+    def test_deleted_twice(self):
+        self.filled()
+        for look in (False, True):
+            self.run_sql("INSERT INTO p (name) VALUES ('z')")
+            self.connection.commit()
+            one, two = self.connect(), self.connect()
+            cursors = [c.execute("DELETE FROM p WHERE name = 'z'")
+                       for c in (one, two)]
+            if look:
+                self.assertEqual(1, cursors[1].rowcount)
+            one.commit()
+            if look:
+                self.assertRaises(errors.WriteConflict, two.commit)
+            else:
+                two.commit()
+                self.assertEqual([1, 0], [c.rowcount for c in cursors])
+            self.assertEqual([], self.run_sql(
+                "SELECT * FROM p WHERE name = 'z'"))
+
     def test_same_new_key_twice(self):
         one, two = self.connect(), self.connect()
         one.execute("INSERT INTO p (name, uuid) VALUES ('a', 'u')")

@@ -213,6 +213,54 @@ class TestConnections(DialectCase):
             self.assertEqual(1, connection.exec_driver_sql(
                 'SELECT count(*) FROM t').scalar())
 
+    def deleted_twice(self, look):
+        """Delete the same rows in two transactions at once, as placement
+        does with the allocations of a consumer.
+
+        :returns: the counts of both, read after the commits.
+        """
+        engine = self.engine()
+        table = sqlalchemy.Table(
+            't', sqlalchemy.MetaData(),
+            sqlalchemy.Column('a', sqlalchemy.Integer, primary_key=True))
+        table.create(engine)
+        with engine.begin() as connection:
+            connection.execute(table.insert(), [{'a': 1}, {'a': 2}])
+        gone = table.delete().where(table.c.a.in_([1, 2]))
+        with engine.connect() as one, engine.connect() as two:
+            found = [c.execute(gone) for c in (one, two)]
+            if look:
+                self.assertEqual([2, 2], [r.rowcount for r in found])
+            one.commit()
+            two.commit()
+            return [r.rowcount for r in found]
+
+    def test_deleted_twice(self):
+        self.assertEqual([2, 0], self.deleted_twice(look=False))
+
+    def test_deleted_twice_and_counted(self):
+        exc = self.assertRaises(sqlalchemy.exc.OperationalError,
+                                self.deleted_twice, look=True)
+        self.assertIsInstance(exc.orig, errors.WriteConflict)
+
+    def test_row_counts(self):
+        engine = self.engine()
+        table = sqlalchemy.Table(
+            't', sqlalchemy.MetaData(),
+            sqlalchemy.Column('a', sqlalchemy.Integer, primary_key=True))
+        table.create(engine)
+        with engine.begin() as connection:
+            self.assertEqual(2, connection.execute(
+                table.insert(), [{'a': 1}, {'a': 2}]).rowcount)
+            self.assertEqual(2, connection.execute(
+                table.update().values(a=table.c.a + 5)).rowcount)
+            self.assertEqual(1, connection.exec_driver_sql(
+                'DELETE FROM t WHERE a = 6').rowcount)
+            self.assertEqual(-1, connection.execute(
+                table.select()).rowcount)
+            self.assertEqual(1, len(connection.execute(
+                table.delete().returning(table.c.a)).all()))
+
     def test_disconnects(self):
         made = dialect.LucDialect(dbapi=dialect.LucDialect.import_dbapi())
         self.assertTrue(made.is_disconnect(

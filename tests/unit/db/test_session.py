@@ -223,11 +223,31 @@ class SessionTestCase(testtools.TestCase):
     def test_entries_compare_all_that_was_seen(self):
         entry = replay.Entry('x', outcome=Outcome(('a',), [(1,)], 1, 2))
         self.assertTrue(entry.saw(Outcome(('a',), [(1,)], 1, 2), None))
+        self.assertEqual(1, entry.outcome.count())
         for other in (Outcome(('a',), [(2,)], 1, 2),
                       Outcome(('a',), [(1,)], 0, 2),
                       Outcome(('a',), [(1,)], 1, 3), None):
             self.assertFalse(entry.saw(other, None))
         self.assertFalse(entry.saw(None, errors.IntegrityError))
+
+    def test_a_count_that_nobody_saw_may_change(self):
+        entry = replay.Entry('x', outcome=Outcome(None, [], 3))
+        for other in (None, Outcome(None, [], 0, 5), Outcome(('a',), [], 0)):
+            self.assertFalse(entry.recounted(other))
+        self.assertTrue(entry.recounted(Outcome(None, [], 0)))
+        self.assertEqual(0, entry.outcome.count())
+        self.assertFalse(entry.recounted(Outcome(None, [], 3)))
+        failed = replay.Entry('x', error=errors.IntegrityError)
+        self.assertFalse(failed.recounted(Outcome(None, [], 3)))
+
+    def test_a_changed_count_and_a_changed_read_are_a_conflict(self):
+        self.rows("INSERT INTO p VALUES (1, 'u', 5)")
+        one = self.open()
+        self.rows('BEGIN', (), one)
+        self.rows('UPDATE p SET n = 5 WHERE id = 1', (), one)
+        self.rows('SELECT n FROM p WHERE id = 1', (), one)
+        self.rows('DELETE FROM p')
+        self.assertRaises(errors.WriteConflict, self.rows, 'COMMIT', (), one)
 
     # --- control
 
