@@ -109,4 +109,23 @@ PROFILE = Profile('neutron', {
     'resourcedeltas': member('reservation', 'reservation_id'),
     # All limits of a project are read together.
     'quotas': Rule(by=('project_id',)),
-}, named_constraints=True)
+}, together=(
+    # a list of what each kind of resource is loaded with; where one is often
+    # read alone (a port by its addresses, say), the others cost little
+    ('standardattributes', 'tags'),
+    ('ports', 'ipallocations', 'ml2_port_bindings',
+     'ml2_port_binding_levels', 'ml2_distributed_port_bindings',
+     'portsecuritybindings', 'securitygroupportbindings',
+     'allowedaddresspairs', 'extradhcpopts', 'portdnses',
+     'portdataplanestatuses', 'portdeviceprofiles',
+     'porthardwareoffloadtype', 'porthints', 'portnumaaffinitypolicies',
+     'porttrusted', 'portuplinkstatuspropagation',
+     'qos_port_policy_bindings'),
+    ('networks', 'networksegments', 'externalnetworks',
+     'networksecuritybindings', 'networkdnsdomains', 'networkrbacs',
+     'networkdhcpagentbindings', 'qos_network_policy_bindings'),
+    ('subnets', 'ipallocationpools', 'dnsnameservers', 'subnetroutes',
+     'subnet_service_types', 'subnet_dns_publish_fixed_ips'),
+    ('securitygroups', 'securitygrouprules', 'securitygrouprbacs'),
+    ('ipamsubnets', 'ipamallocationpools'),
+    ), named_constraints=True)

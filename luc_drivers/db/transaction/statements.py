@@ -18,7 +18,9 @@ is the session's business.
 
 from collections.abc import Callable
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
+import contextlib
 import dataclasses
 import os
 from typing import Any
@@ -191,20 +193,37 @@ class Transaction:
         functions.draws = draws
         draws.restart()
         self.loaded.ensure(plan.tables)
-        if plan.compares or plan.lock:
-            # decided on the latest rows
+        with self._reading(plan):
+            if plan.compares:
+                return compare_and_set.run(self, plan, parameters, draws)
+            self.fetch_waves(plan, parameters)
+            if plan.kind in _WRITES:
+                return self._write(plan, [parameters], draws)
+            outcome = self.workspace.select(plan.sql, parameters)
+            if plan.lock:
+                self._lock(plan, parameters)
+            return outcome
+
+    @contextlib.contextmanager
+    def _reading(self, plan: Plan) -> Iterator[None]:
+        """Say what a statement may take from what was read ahead.
+
+        What locks or compares is decided on the latest rows, and what
+        follows sees nothing older.
+        """
+        ahead = self._ahead
+        if ahead is None:
+            yield
+        elif plan.compares or plan.lock:
             self._ahead = None
-        if self._ahead is not None:
-            self._ahead.statement(self.schema, plan.tables)
-        if plan.compares:
-            return compare_and_set.run(self, plan, parameters, draws)
-        self.fetch_waves(plan, parameters)
-        if plan.kind in _WRITES:
-            return self._write(plan, [parameters], draws)
-        outcome = self.workspace.select(plan.sql, parameters)
-        if plan.lock:
-            self._lock(plan, parameters)
-        return outcome
+            try:
+                yield
+            finally:
+                ahead.clear()
+                self._ahead = ahead
+        else:
+            ahead.statement(self.schema, plan.tables)
+            yield
 
     def define(self, sql: str, query: Plan | None, parameters: Parameters,
                draws: Draws) -> Outcome:
@@ -226,6 +245,11 @@ class Transaction:
         self.workspace.functions.draws = draws
         draws.restart()
         self.loaded.ensure(plan.tables)
+        with self._reading(plan):
+            return self._run_many(plan, sets, draws)
+
+    def _run_many(self, plan: Plan, sets: Sequence[Parameters], draws: Draws
+                  ) -> Outcome:
         query = self.workspace.query
         if len(plan.waves) < 2 and not plan.conflict and not plan.compares:
             self.fetch(merged(

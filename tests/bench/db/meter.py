@@ -13,8 +13,9 @@
 """Counts what calls cost in this process: bytes on the wire, rounds.
 
 A round is one wait for the server: for MariaDB one command, for our stores
-what they count.  Bytes are those of the client's sockets, headers of TCP/IP
-not included.
+what they count.  What goes out in one round are its requests (of our stores
+only).  Bytes are those of the client's sockets, headers of TCP/IP not
+included.
 """
 
 import dataclasses
@@ -29,10 +30,12 @@ class Cost:
     sent: int = 0
     received: int = 0
     rounds: int = 0
+    requests: int = 0
 
     def since(self, before: 'Cost') -> 'Cost':
         return Cost(self.sent - before.sent, self.received - before.received,
-                    self.rounds - before.rounds)
+                    self.rounds - before.rounds,
+                    self.requests - before.requests)
 
 
 class _PyMySQL:
@@ -84,8 +87,9 @@ class _Ours:
         from luc_drivers.db import engine
         cost = Cost()
         for database in list(engine._databases.values()):
-            cost.rounds += (database.store.here.rounds if self._mine
-                            else database.store.rounds)
+            count = database.store.here if self._mine else database.store
+            cost.rounds += count.rounds
+            cost.requests += count.requests
         for session in cql.all_sessions():
             cost.sent += session.bytes_sent
             cost.received += session.bytes_received

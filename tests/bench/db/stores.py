@@ -28,6 +28,7 @@ SERVICES = {
     'glance': {'main': 'glance'},
     'keystone': {'main': 'keystone'},
     'placement': {'main': 'placement'},
+    'neutron': {'main': 'neutron'},
 }
 ROOT = pathlib.Path(__file__).parents[3]
 

@@ -131,6 +131,7 @@ class Worker:
             spent.sent += one.sent
             spent.received += one.received
             spent.rounds += one.rounds
+            spent.requests += one.requests
             each.append(one.rounds)
         return {**_result(times, cpu, spent, sum(times)), 'each': each}
 
@@ -155,7 +156,8 @@ def _result(times: list[float], cpu: float, spent: meters.Cost,
     count = len(times)
     return {'times': times, 'cpu': cpu / count, 'sent': spent.sent / count,
             'received': spent.received / count,
-            'rounds': spent.rounds / count, 'wall': wall}
+            'rounds': spent.rounds / count,
+            'requests': spent.requests / count, 'wall': wall}
 
 
 def serve(worker: Worker, output: TextIO) -> None:

@@ -12,8 +12,8 @@
 
 """How many rounds the services' own functions cost on Cassandra.
 
-Needs nova, glance, keystone and placement (tests/peers/requirements.txt):
-``tox -e bench`` has them, the environment of run_tests.sh has not.
+Needs the services (tests/peers/requirements.txt): ``tox -e bench`` has them,
+the environment of run_tests.sh has not.
 """
 
 import importlib.util
@@ -41,27 +41,34 @@ BOUNDS = {
     'keystone.revoke_events': 1,
     # wanted: 4
     'placement.claim': 9,
+    'neutron.network_get': 7,
+    'neutron.networks_of_project': 8,
+    'neutron.subnet_get': 3,
+    'neutron.port_get': 2,
+    'neutron.ports_of_server': 3,
+    'neutron.port_create': 30,
+    'neutron.port_bind': 52,
 }
 
 
 class RoundsTest(unittest.TestCase):
 
-    def service(self, name, module=None):
-        if importlib.util.find_spec(module or name) is None:
+    def service(self, name, instances):
+        if importlib.util.find_spec(name) is None:
             self.skipTest(f'{name} is not installed: see tox -e bench')
         from tests.bench.db import stores
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         places = stores.Places(pathlib.Path(folder.name), ())
         places.endpoint = shared.endpoint()
-        worker = stores.Remote(places, name, 'cassandra', 100)
+        worker = stores.Remote(places, name, 'cassandra', instances)
         self.addCleanup(worker.close)
         worker('sync')
         worker('seed')
         return worker
 
-    def bounded(self, name):
-        worker = self.service(name)
+    def bounded(self, name, instances=100):
+        worker = self.service(name, instances)
         found = {}
         for function in BOUNDS:
             if function.partition('.')[0] != name:
@@ -86,3 +93,7 @@ class RoundsTest(unittest.TestCase):
 
     def test_placement(self):
         self.bounded('placement')
+
+    def test_neutron(self):
+        # each port is made by some 100 rounds
+        self.bounded('neutron', 4)
