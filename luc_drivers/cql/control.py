@@ -143,6 +143,11 @@ class Control:
                 return (f'{where} refuses {who} ([cassandra] username and '
                         f'password, or user:password@ in the URL): {cause}',
                         True)
+        if settings.tls and any('SSL' in str(cause) for cause in causes):
+            text = errors.reasons(causes)
+            return (f'{where}: TLS fails ([cassandra] tls_ca_file, '
+                    f'tls_cert_file and tls_key_file): {text}',
+                    'CERTIFICATE' in text.upper())
         sites = sorted({h.datacenter for h in cluster.metadata.all_hosts()
                         if h.datacenter})
         if sites and settings.site not in sites:

@@ -33,6 +33,7 @@ from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import RowWrite
 from luc_drivers.testing import addresses
 from luc_drivers.testing import cassandra as server
+from tests.functional.db import certificates
 from tests.unit.db.store_contract import insert
 from tests.unit.db.store_contract import LOCALITIES
 from tests.unit.db.store_contract import txid
@@ -47,14 +48,34 @@ class OwnServerTest(unittest.TestCase):
         super().setUpClass()
         folder = tempfile.TemporaryDirectory()
         cls.addClassCleanup(folder.cleanup)
+        address = addresses.claim()
+        cls.authority = certificates.Authority(folder.name, 'authority')
+        cls.other = certificates.Authority(folder.name, 'other')
         cls.server = server.Cluster(
-            folder.name, base_address=addresses.claim(),
+            folder.name, base_address=address,
             auth=True, heap_mb=384,
             # one replica: else the last 100 ms would die with the server
-            durable=True)
+            durable=True,
+            overrides={'client_encryption_options': cls.encryption(
+                *cls.authority.sign('node', address))})
         cls.addClassCleanup(cls.server.wipe)
         cls.server.start()
         cls.root = cql.session(cls.settings('cassandra', 'cassandra'))
+
+    @classmethod
+    def encryption(cls, certificate, key):
+        """Return what has a node want TLS of those who begin with it."""
+        both = f'{certificate}.both'
+        with open(both, 'w') as target:
+            for name in (key, certificate):
+                with open(name) as source:
+                    target.write(source.read())
+        return {
+            'enabled': True, 'optional': True, 'require_client_auth': True,
+            'keystore': both, 'truststore': cls.authority.file,
+            'ssl_context_factory': {
+                'class_name': 'org.apache.cassandra.security.'
+                              'PEMBasedSslContextFactory'}}
 
     @classmethod
     def settings(cls, username, password, **more) -> cql.CqlSettings:
@@ -121,6 +142,46 @@ class OwnServerTest(unittest.TestCase):
                 time.sleep(0.5)
         self.assertEqual([Outcome.APPLIED], store.write([Batch(
             Group('at_site1', b'g'), (insert(_KEY, txid(1)),))]))
+
+    def test_tls(self):
+        self.root.execute("CREATE ROLE IF NOT EXISTS tls WITH LOGIN = true "
+                          "AND SUPERUSER = true AND PASSWORD = 'tls'", None)
+        certificate, key = self.authority.sign('service')
+        store = self.store(
+            'tls', 'tls', 'encrypted', tls=True,
+            tls_ca_file=self.authority.file, tls_cert_file=certificate,
+            tls_key_file=key)
+        store.prepare(LOCALITIES)
+        group = Group('at_site1', b'g')
+        document = bytes(range(256)) * 2000  # more than a record of TLS
+        self.assertEqual([Outcome.APPLIED], store.write([Batch(
+            group, (insert(_KEY, txid(1), document),))]))
+        row, = store.read([GroupRead(group)], serial=True)[0]
+        self.assertEqual(document, row.document)
+        encrypted = [row[0] for row in self.root.execute(
+            'SELECT ssl_enabled, username FROM system_views.clients', None,
+            consistency='ONE') if row[1] == 'tls']
+        # the driver's, and ours
+        self.assertGreater(len(encrypted), 1)
+        self.assertEqual({True}, set(encrypted))
+
+    def test_tls_that_is_not_trusted(self):
+        certificate, key = self.authority.sign('client')
+        for wrong, pattern in (
+                ({'tls_ca_file': self.other.file},
+                 'TLS fails.*tls_ca_file.*certificate verify failed'),
+                ({'tls_cert_file': None, 'tls_key_file': None},
+                 'tls_cert_file'),
+                ({'tls_ca_file': '/no/such'}, '/no/such.*tls_ca_file')):
+            session = cql.session(self.settings(
+                'cassandra', 'cassandra', **({
+                    'tls': True, 'tls_ca_file': self.authority.file,
+                    'tls_cert_file': certificate, 'tls_key_file': key}
+                    | wrong)))
+            started = time.monotonic()
+            with self.assertRaisesRegex(cql.Unavailable, pattern):
+                session.execute('SELECT key FROM system.local', None)
+            self.assertLess(time.monotonic() - started, 15)
 
     def test_death_and_restart(self):
         """An acknowledged write is there, an unanswered one is unknown,
