@@ -182,7 +182,7 @@ class Agent:
                 self.drain(listener)
         for listener in self.node.notification_listeners():
             if listener.reads(namespace, exchange, topic):
-                listener.wake()
+                listener.wake(exchange, topic)
 
     def drain(self, listener: Any) -> None:
         """Empty a listener's mailboxes, in a thread of its own."""

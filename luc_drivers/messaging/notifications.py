@@ -180,6 +180,10 @@ class Listener:
         self._stopped = False
         self._failing = False
         self._next_tick = 0.0
+        # Logs to look at: those of pokes, and those whose turn it is.
+        self._poked: dict[reader.LogReader, None] = {}
+        self._due: dict[reader.LogReader, None] = {}
+        self._poke_first = False
         clock = reader.StoreClock(matchmaker)
         self._readers = [
             reader.LogReader(matchmaker, settings,
@@ -203,12 +207,18 @@ class Listener:
             LOG.warning('Can\'t read notifications, trying again every '
                         '%g s: %s', self.settings.notification_poll, error)
 
-    def poke(self) -> None:
+    def poke(self, exchange: str = '', topic: str = '') -> None:
         """Make ``poll`` look for new notifications now.
 
         Under eventlet only from a green thread.
+
+        :param exchange: with ``topic``, names the log that has some; else
+            all are looked at.
         """
-        self._next_tick = 0.0
+        with self._lock:
+            self._poked.update(dict.fromkeys(
+                r for r in self._readers if not topic or
+                (r.log.exchange, r.log.topic) == (exchange, topic)))
         self._wake.set()
 
     def members_changed(self) -> None:
@@ -231,11 +241,13 @@ class Listener:
         while not self._stopped:
             self._wake.clear()
             now = time.monotonic()
-            hungry = (limit and not self._ready and not self._failing
-                      and any(r.backlog for r in self._readers))
-            if now >= self._next_tick or hungry:
+            if now >= self._next_tick:
                 self._next_tick = now + self.settings.notification_poll
-                self._tick(limit)
+                self._due.update(dict.fromkeys(self._readers))
+            if limit and not self._ready and not self._failing:
+                self._due.update(dict.fromkeys(
+                    r for r in self._readers if r.backlog))
+            self._look(limit)
             # What a lost lease gave is read again, by whoever has it now.
             self._ready = [d for d in self._ready if not d.lost]
             if self._ready and limit:
@@ -247,31 +259,65 @@ class Listener:
                 if now >= deadline:
                     break
                 wait = min(wait, deadline - now)
-            if wait > 0:
+            if wait > 0 and not self._due:
                 self._wake.wait(wait)
         return []
 
-    def _tick(self, limit: int) -> None:
-        """Read what is new, commit what is done."""
+    def _look(self, limit: int) -> None:
+        """Read what is new and commit what is done, log by log.
+
+        It ends with the first one that has something: the others wait for
+        the next call, lest a listener of many logs hands out nothing before
+        it has asked the store about each.
+        """
+        looked = False
         try:
-            found: list[Delivery] = []
-            for log_reader in self._readers:
-                if not log_reader.prepared:
-                    log_reader.prepare()
-                room = max(limit, self.settings.mailbox_batch)
-                room -= len(self._ready)
-                for entry, stripe in log_reader.scan(max(0, room)):
-                    delivery = self._open(log_reader, entry, stripe)
-                    if delivery is not None:
-                        found.append(delivery)
-            # Stripes are read one by one; hand out in the order sent.
-            found.sort(key=lambda d: d.entry.position)
-            self._ready += found
-            if self._failing:
-                self._failing = False
-                LOG.info('Notifications can be read again')
+            while not self._stopped:
+                log_reader = self._next()
+                if log_reader is None:
+                    break
+                found = self._read(log_reader, limit)
+                looked = True
+                if found:
+                    break
         except base.MatchmakerUnavailable as e:
+            with self._lock:
+                self._poked.clear()
+            self._due.clear()
             self._report(e)
+            return
+        if looked and self._failing:
+            self._failing = False
+            LOG.info('Notifications can be read again')
+
+    def _next(self) -> reader.LogReader | None:
+        """The log to look at next: a poked one and one that is due, in turn.
+        """
+        self._poke_first = not self._poke_first
+        with self._lock:
+            queues = [q for q in (self._poked, self._due) if q]
+            if not queues:
+                return None
+            queue = queues[0 if self._poke_first else -1]
+            log_reader = next(iter(queue))
+            self._poked.pop(log_reader, None)
+            self._due.pop(log_reader, None)
+        return log_reader
+
+    def _read(self, log_reader: reader.LogReader, limit: int) -> bool:
+        """Read what is new of one log; was there anything?"""
+        if not log_reader.prepared:
+            log_reader.prepare()
+        room = max(limit, self.settings.mailbox_batch) - len(self._ready)
+        found: list[Delivery] = []
+        for entry, stripe in log_reader.scan(max(0, room)):
+            delivery = self._open(log_reader, entry, stripe)
+            if delivery is not None:
+                found.append(delivery)
+        # Stripes are read one by one; hand out in the order sent.
+        found.sort(key=lambda d: d.entry.position)
+        self._ready += found
+        return bool(found)
 
     def _open(self, log_reader: reader.LogReader, entry: base.LogEntry,
               stripe: stripes.Stripe) -> Delivery | None:

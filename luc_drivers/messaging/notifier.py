@@ -155,9 +155,9 @@ class NotificationListener(driver_base.PollStyleListener):
         return (namespace == self.namespace and
                 (exchange, topic) in self.logs)
 
-    def wake(self) -> None:
-        """There is something new."""
-        self._reader.poke()
+    def wake(self, exchange: str, topic: str) -> None:
+        """There is something new in this log."""
+        self._reader.poke(exchange, topic)
 
     # -- oslo.messaging ---------------------------------------------------
 

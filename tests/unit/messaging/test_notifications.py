@@ -279,6 +279,56 @@ class DeliveryTest(NotificationCase):
                 listener.poll(0.0, 1)
         self.assertEqual({'log_heads': 10}, counts)
 
+    def test_poked_log_is_read_before_others_are_looked_at(self):
+        topics = ['notifications.%d' % i for i in range(6)]
+        self.settings = self.settings.replace(notification_poll=60)
+        listener = self.listen(topics=topics)
+        listener.poll(0.0, 1)
+        asked = []
+        real = self.mm.log_heads
+
+        def heads(log, since):
+            asked.append(log.topic)
+            return real(log, since)
+
+        with mock.patch.object(self.mm, 'log_heads', heads):
+            self.send(b'x', topic=topics[4])
+            listener.poke('x', topics[4])
+            self.assertEqual([b'x'], [d.body for d in listener.poll(5.0, 1)])
+        self.assertEqual({topics[4]}, set(asked))
+
+    def test_first_log_with_something_is_handed_out_at_once(self):
+        # With a slow store a listener of many logs would be late with all.
+        topics = ['notifications.%d' % i for i in range(6)]
+        listener = self.listen(topics=topics)
+        listener.poll(0.0, 1)
+        for topic in topics:
+            self.send(topic.encode(), topic=topic)
+        asked = collections.Counter()
+        with mock.patch.object(self.mm, 'log_heads',
+                               self._counted(asked, 'log_heads')):
+            listener.poke()
+            first = [d.body for d in listener.poll(5.0, 10)]
+            self.assertEqual(1, len(first))
+            # One look for news, one for what the last holder left.
+            self.assertLessEqual(asked['log_heads'], 2)
+        rest = self.take(listener, 5)
+        self.assertEqual({t.encode() for t in topics}, {*first, *rest})
+
+    def test_poked_log_does_not_keep_others_from_their_turn(self):
+        topics = ['notifications.busy', 'notifications.quiet']
+        listener = self.listen(topics=topics)
+        self.send(b'quiet', topic=topics[1])
+        got = []
+        deadline = time.monotonic() + 5
+        while b'quiet' not in got and time.monotonic() < deadline:
+            self.send(b'busy', topic=topics[0])
+            listener.poke('x', topics[0])
+            for delivery in listener.poll(0.0, 1):
+                got.append(delivery.body)
+                delivery.ack()
+        self.assertIn(b'quiet', got)
+
     def _counted(self, counts, name):
         real = getattr(self.mm, name)
 
