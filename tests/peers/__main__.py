@@ -21,6 +21,7 @@ last run on stock.  A whole run writes its record to ``results/``.
 """
 
 import argparse
+import contextlib
 import datetime
 import importlib.util
 import json
@@ -35,6 +36,7 @@ from luc_drivers.testing import shared
 from tests import summary
 from tests.peers import calls
 from tests.peers import results
+from tests.peers import slices
 from tests.peers import suites
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -64,8 +66,9 @@ def known_failures(name: str) -> dict[str, str]:
 def make_work_folder(folder: pathlib.Path, packages: pathlib.Path) -> None:
     """Lay the links that suites run from a wheel need."""
     glance = folder / 'glance' / 'tests'
-    glance.mkdir(parents=True)
-    (glance / 'etc').symlink_to(packages / 'glance' / 'tests' / 'etc')
+    if not glance.exists():
+        glance.mkdir(parents=True)
+        (glance / 'etc').symlink_to(packages / 'glance' / 'tests' / 'etc')
     # Wheels put etc/ in the virtual environment's root, tests look for it
     # beside the package.
     etc = packages / 'etc'
@@ -93,7 +96,7 @@ def database_environment(suite: suites.Suite, store: str,
                          folder: pathlib.Path) -> dict[str, str]:
     """Return what points a suite's engines at a store."""
     made = folder / 'calls'
-    made.mkdir()
+    made.mkdir(exist_ok=True)
     env = {'LUC_PEERS_STORE': store, 'LUC_PEERS_CALLS': str(made)}
     if suite.forgets:
         env['LUC_PEERS_FORGET'] = '1'
@@ -142,6 +145,10 @@ def run(suite: suites.Suite, arguments: argparse.Namespace,
     """Run a suite's tests; return {test id: status}."""
     concurrency = min(arguments.concurrency, suite.concurrency or 99)
     regex = arguments.regex or suite.regex
+    if arguments.resume:
+        return slices.run(
+            stestr(packages, suite.path),
+            ['--concurrency', str(concurrency)], regex, folder, env).found
     found = run_part(packages, suite.path, folder, env, [
         '--concurrency', str(concurrency),
         *(['--exclude-regex', suite.alone] if suite.alone else []),
@@ -167,10 +174,14 @@ def run(suite: suites.Suite, arguments: argparse.Namespace,
 def run_part(top: pathlib.Path, path: str, folder: pathlib.Path,
              env: dict[str, str], words: list[str]) -> dict[str, str]:
     """Run the tests below ``top/path`` that stestr's arguments choose."""
-    subprocess.run(['stestr', '--test-path', str(top / path), '--top-dir',
-                    str(top), 'run', *words], cwd=folder, env=env,
+    subprocess.run([*stestr(top, path), 'run', *words], cwd=folder, env=env,
                    check=False)
     return summary.results(str(folder))
+
+
+def stestr(top: pathlib.Path, path: str) -> list[str]:
+    """Return stestr's command line up to its action."""
+    return ['stestr', '--test-path', str(top / path), '--top-dir', str(top)]
 
 
 def main() -> int:
@@ -189,10 +200,16 @@ def main() -> int:
                         choices=('eventlet', 'native'),
                         help='for oslo-messaging')
     parser.add_argument('--concurrency', type=int, default=2)
+    parser.add_argument('--resume', metavar='FOLDER',
+                        help='run in slices, keep there what has ended, and '
+                             'go on with what is missing (not for '
+                             'oslo-messaging)')
     parser.add_argument('--no-record', action='store_true',
                         help='leave results/ as it is')
     arguments = parser.parse_intermixed_args()
     suite = suites.SUITES[arguments.name]
+    if arguments.resume and (suite.transport or arguments.regex):
+        parser.error('--resume is for whole runs of database suites')
     packages = site_packages(suite.package)
     backend = 'stock' if arguments.stock else arguments.store
     name = arguments.name
@@ -201,14 +218,19 @@ def main() -> int:
     began = datetime.datetime.now(datetime.UTC)
     start = time.monotonic()
 
-    with tempfile.TemporaryDirectory(prefix='luc-peers-') as temporary:
-        folder = pathlib.Path(temporary)
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(arguments.resume or stack.enter_context(
+            tempfile.TemporaryDirectory(prefix='luc-peers-'))).absolute()
+        folder.mkdir(parents=True, exist_ok=True)
         make_work_folder(folder, packages)
         env = environment(suite, arguments, folder)
         subprocess.run(['stestr', 'init'], cwd=folder, env=env,
-                       stdout=subprocess.DEVNULL, check=False)
+                       stdout=subprocess.DEVNULL,
+                       stderr=subprocess.DEVNULL, check=False)
         found = run(suite, arguments, packages, folder, env)
         called = calls.merge(folder / 'calls')
+        wall = (slices.Progress(folder).wall if arguments.resume
+                else time.monotonic() - start)
 
     if not found:
         print(f'{arguments.name}: no test ran')
@@ -228,8 +250,7 @@ def main() -> int:
         return 1 if ours else 0
     if not arguments.no_record:
         results.write(name, backend, counted, failed,
-                      time.monotonic() - start, began, suite.distribution,
-                      called)
+                      wall, began, suite.distribution, called)
         if not suite.transport:
             write_functions(packages)
     # Of a transport's suite, the tests of other drivers are skipped.

@@ -17,6 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy import event
+from sqlalchemy.dialects.sqlite import pysqlite
 
 from luc_drivers.db import dialect
 from luc_drivers.db import engine as engines
@@ -26,6 +27,12 @@ class StandIn(dialect.StandInDialect):
     """StandInDialect on the store that the runner names."""
 
     supports_statement_cache = True
+
+    @classmethod
+    def get_pool_class(cls, url: sa.URL) -> type[sa.Pool]:
+        # as SQLite's: of a database in memory there is one connection, so a
+        # PRAGMA lasts
+        return pysqlite.SQLiteDialect_pysqlite.get_pool_class(url)
 
     def create_connect_args(self, url: sa.URL) -> Any:
         arguments, options = super().create_connect_args(url)

@@ -90,6 +90,6 @@ SUITES = {
         distribution='oslo.messaging', alone='MetricsTestCase',
         more='ungated'),
     'neutron-unit-db': Suite('neutron', 'neutron/tests/unit/db'),
-    'cinder-unit-db': Suite('cinder', 'cinder/tests/unit', CINDER_DB,
+    'cinder-unit-db': Suite('cinder', 'cinder/tests/unit', CINDER_DB, (),
                             forgets=True),
 }

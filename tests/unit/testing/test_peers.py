@@ -14,11 +14,15 @@
 """What runs and records other people's suites."""
 
 import json
+import os
 import pathlib
 import runpy
+import subprocess
 import sys
 import tempfile
+from unittest import mock
 
+import fixtures
 import sqlalchemy as sa
 import testtools
 
@@ -26,6 +30,7 @@ from tests.compliance import __main__ as compliance
 from tests.peers import calls
 from tests.peers import ldap_stand_in
 from tests.peers import results
+from tests.peers import slices
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -149,3 +154,50 @@ class LdapStandInTestCase(testtools.TestCase):
         for name in set(sys.modules) - set(before):
             if name.partition('.')[0] in ('ldap', 'ldappool'):
                 del sys.modules[name]
+
+
+class SlicesTestCase(testtools.TestCase):
+
+    SUITE = '''
+import os
+import unittest
+
+class Test(unittest.TestCase):
+    def test_done(self):
+        self.fail('it was run before')
+    def test_bad(self):
+        self.fail('x')
+    def test_dies(self):
+        os._exit(1)
+    def test_good(self):
+        pass
+    def test_not(self):
+        self.skipTest('x')
+'''
+
+    def test_go_on(self):
+        """What ended is not run again, whatever became of the rest."""
+        made = tempfile.TemporaryDirectory()
+        self.addCleanup(made.cleanup)
+        folder = pathlib.Path(made.name)
+        (folder / 'suite').mkdir()
+        (folder / 'suite' / '__init__.py').touch()
+        (folder / 'suite' / 'test_it.py').write_text(self.SUITE)
+        slices.Progress(folder).add(
+            {'suite.test_it.Test.test_done': 'success'}, 5.0)
+        path = f'{sys.prefix}/bin:' + os.environ['PATH']
+        self.useFixture(fixtures.EnvironmentVariable('PATH', path))
+        self.useFixture(fixtures.MockPatchObject(slices, '_SIZE', 2))
+        subprocess.run(['stestr', 'init'], cwd=folder, check=True)
+        with mock.patch('builtins.print'):
+            found = slices.run(
+                ['stestr', '--test-path', str(folder / 'suite'),
+                 '--top-dir', str(folder)], ['--serial'], None, folder,
+                dict(os.environ))
+        self.assertEqual(
+            {'done': 'success', 'bad': 'fail', 'dies': 'fail',
+             'good': 'success', 'not': 'skip'},
+            {name.rpartition('_')[2]: status
+             for name, status in found.found.items()})
+        self.assertGreater(found.wall, 5.0)
+        self.assertEqual(found.found, slices.Progress(folder).found)
