@@ -23,8 +23,7 @@ must name their keyspace.  Within its time-out a request is sent again if it
 is marked idempotent, or had certainly no effect; nothing else ever is.
 
 The driver (cassandra-driver) is asked for what is rare: who the nodes are,
-schema, preparing.  Requests go over connections of our own, in the caller's
-thread.
+and schema.  Requests go over connections of our own, in the caller's thread.
 """
 
 from luc_drivers.cql.errors import Error

@@ -56,7 +56,9 @@ class Job:
     """A request on its way.
 
     :ivar statements: prepared ones that it uses.
-    :ivar answer: rows, or the driver's error message; None: not answered.
+    :ivar cql: of a PREPARE.
+    :ivar answer: rows, the statement prepared, or the driver's error
+        message; None: not answered.
     :ivar sent: some of it may have reached the node.
     """
 
@@ -65,6 +67,7 @@ class Job:
     body: bytes
     statements: Sequence[frames.Statement]
     parse: frames.RowParser | None = None
+    cql: str | None = None
     answer: Any = None
     sent: bool = False
 
@@ -274,7 +277,9 @@ class Connection:
                   flags: int) -> Any:
         """Note an answer; return it if the node forgot the statement."""
         if opcode == frames.RESULT:
-            job.answer = frames.rows(body, flags, job.parse)
+            job.answer = (
+                frames.rows(body, flags, job.parse) if job.cql is None
+                else [frames.prepared(body, flags, job.cql)])
             return None
         if opcode != frames.ERROR:
             raise Lost(f'{self.address[0]}: opcode {opcode}')

@@ -10,7 +10,7 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""The driver's cluster: topology, schema, preparing; and how it is made.
+"""The driver's cluster: topology and schema; and how it is made.
 
 Requests go past it, over connections of our own (see `connection`).
 """
@@ -190,18 +190,3 @@ class Control:
         """
         for keyspace in set(keyspaces) - set(self.cluster.metadata.keyspaces):
             self.cluster.refresh_keyspace_metadata(keyspace)
-
-    def prepare(self, cql: str) -> frames.Statement:
-        """Prepare a statement on all nodes that are up."""
-        found = self._session.prepare(cql)
-        parse = None
-        if found.result_metadata:
-            parse = frames.RowParser(
-                [(c[2], c[3]) for c in found.result_metadata])
-        columns = found.column_metadata or []
-        return frames.Statement(
-            cql, found.query_id, tuple(frames.encoder(c.type)
-                                       for c in columns),
-            parse, tuple(found.routing_key_indexes)
-            if found.routing_key_indexes else None,
-            columns[0].keyspace_name if columns else None)

@@ -37,7 +37,7 @@ AUTH_CHALLENGE, AUTH_RESPONSE, AUTH_SUCCESS = 0x0E, 0x0F, 0x10
 #: code of the error of a statement that the node has not prepared
 UNPREPARED = 0x2500
 
-_ROWS = 2
+_ROWS, _PREPARED = 2, 4
 _VALUES, _SKIP_METADATA, _SERIAL, _TIMESTAMP = 0x01, 0x02, 0x10, 0x20
 _UNLOGGED = 1
 # of a frame; of a result's metadata
@@ -288,6 +288,32 @@ def rows(body: bytes, flags: int, parse: RowParser | None) -> list[tuple]:
     if parse is None:
         raise ProtocolError('rows without a description')
     return parse(body, at)
+
+
+def prepared(body: bytes, flags: int, cql: str) -> Statement:
+    """Return the statement that a RESULT says is prepared.
+
+    :raises ProtocolError: it says something else.
+    """
+    at = _skip(body, flags) if flags else 0
+    kind, = _int.unpack_from(body, at)
+    if kind != _PREPARED:
+        raise ProtocolError(f'a result of kind {kind} for a PREPARE')
+    size, = _short.unpack_from(body, at + 4)
+    at += 6
+    found, at = body[at:at + size], at + size
+    flags, count, keys = struct.unpack_from('>iii', body, at)
+    at += 12
+    routing = struct.unpack_from(f'>{keys}H', body, at)
+    at += 2 * keys
+    keyspace = _string(body, at)[0] if count else None
+    parameters, at = _columns(body, at, flags, count)
+    flags, count = struct.unpack_from('>ii', body, at)
+    parse = None
+    if count and not flags & _NO_METADATA:
+        parse = RowParser(_columns(body, at + 8, flags, count)[0])
+    return Statement(cql, found, tuple(encoder(t) for _, t in parameters),
+                     parse, routing or None, keyspace)
 
 
 def _columns(body: bytes, at: int, flags: int, count: int

@@ -33,6 +33,8 @@ from luc_drivers.cql.settings import CqlSettings
 
 #: what encoding raises for parameters of wrong number or type
 _BUGS = (TypeError, ValueError, KeyError, AttributeError, struct.error)
+#: seconds for preparing a statement, however late it is
+_LEAST = 1.0
 #: longest time between attempts
 _LONGEST = 1.0
 _DEFAULT = 'LOCAL_QUORUM'
@@ -251,11 +253,7 @@ class Session:
         for number in todo:
             request = requests[number]
             try:
-                job, places = self._job(control, number, request)
-            except errors.Unknown as exc:
-                # of preparing: the request was not sent
-                yield number, errors.NotSent(str(exc))
-                continue
+                job, places = self._job(control, number, request, deadline)
             except errors.Error as exc:
                 yield number, exc
                 continue
@@ -298,8 +296,8 @@ class Session:
                 f'request_timeout): {failure}')
         return errors.Unknown(f'{where}{failure}')
 
-    def _job(self, control: controls.Control, number: int, request: Request
-             ) -> tuple[connection.Job, Sequence[Any]]:
+    def _job(self, control: controls.Control, number: int, request: Request,
+             deadline: float) -> tuple[connection.Job, Sequence[Any]]:
         """Return a request's job and the nodes to ask."""
         from cassandra import ConsistencyLevel
         levels = ConsistencyLevel.name_to_value
@@ -309,7 +307,7 @@ class Session:
         if request.batch is not None:
             bound = []
             for cql, params in request.batch:
-                statement = self._prepare(control, cql)
+                statement = self._prepare(control, cql, deadline)
                 bound.append((statement, statement.bind(params)))
             statement, values = bound[0]
             job = connection.Job(
@@ -322,7 +320,7 @@ class Session:
                 frames.query(request.cql, level, serial, now), ()
             ), control.nodes.choose(None, (), request.idempotent)
         else:
-            statement = self._prepare(control, request.cql)
+            statement = self._prepare(control, request.cql, deadline)
             values = statement.bind(request.params)
             job = connection.Job(
                 number, frames.EXECUTE,
@@ -331,19 +329,37 @@ class Session:
         return job, control.nodes.choose(
             statement, values, request.idempotent)
 
-    def _prepare(self, control: controls.Control, cql: str
+    def _prepare(self, control: controls.Control, cql: str, deadline: float
                  ) -> frames.Statement:
+        """Return a statement, prepared on one node.
+
+        The others say that they don't know it when they are asked first, and
+        are told then.
+
+        :raises NotSent, Refused: see there.
+        """
         found = self._prepared.get(cql)
-        if found is None:
-            with self._preparing:
-                found = self._prepared.get(cql)
-                if found is None:
-                    try:
-                        found = control.prepare(cql)
-                    except Exception as exc:
-                        raise self._error(exc) from exc
-                    self._prepared[cql] = found
-        return found
+        if found is not None:
+            return found
+        with self._preparing:
+            if cql not in self._prepared:
+                job = connection.Job(
+                    0, frames.PREPARE, frames.prepare(cql), (), cql=cql)
+                one = flight.Flight(
+                    control.nodes, control.nodes.choose(None, ()), [job],
+                    max(deadline, time.monotonic() + _LEAST),
+                    self.settings.speculative_delay or None)
+                one.send()
+                one.land()
+                result = self._result(
+                    job, one.failure, self.settings.request_timeout)
+                if isinstance(result, errors.Unknown):
+                    # what it was for was not sent
+                    raise errors.NotSent(str(result))
+                if isinstance(result, errors.Error):
+                    raise result
+                self._prepared[cql], = result
+            return self._prepared[cql]
 
     def _error(self, exc: Exception) -> errors.Error:
         """Say what a driver's exception means for the request."""

@@ -33,12 +33,19 @@ def _text(text):
     return struct.pack('>H', len(text)) + text.encode()
 
 
+_COLUMN = _text('k') + _text('t') + _text('c') + struct.pack('>H', 0xD)
+#: of a statement whose one parameter, a text, is the partition key
+PREPARED = frames.RESULT, (
+    struct.pack('>i', 4) + _text('id') + struct.pack('>iiiH', 1, 1, 1, 0)
+    + _COLUMN + struct.pack('>ii', 1, 1) + _COLUMN)
+
+
 def rows(value):
     """Return a RESULT of one row with one text."""
     raw = value.encode()
     return frames.RESULT, (
-        struct.pack('>iii', 2, 1, 1) + _text('k') + _text('t') + _text('c')
-        + struct.pack('>H', 0xD) + struct.pack('>ii', 1, len(raw)) + raw)
+        struct.pack('>iii', 2, 1, 1) + _COLUMN
+        + struct.pack('>ii', 1, len(raw)) + raw)
 
 
 def _error(code, more=b''):
@@ -211,6 +218,30 @@ class RetriesTest(unittest.TestCase):
         for _ in range(3):
             self.conditional(session)
         self.assertEqual((1, 4), (stopped.requests, alive.requests))
+
+    def test_preparing_at_a_node_that_is_silent(self):
+        stopped = Node(self, 'silent')
+        alive = Node(self, PREPARED, rows('a'), rows('b'))
+        session = self.session(stopped, alive, speculative_delay=0.2)
+        session._control.nodes._metadata.get_replicas = lambda *_: ()
+        for number, value in enumerate('ab', 1):
+            self.assertEqual([(value,)], session.execute(
+                'UPDATE', ('x',), serial_consistency='SERIAL'))
+            self.assertEqual((1, 1 + number),
+                             (stopped.requests, alive.requests))
+        statement = session._prepared['UPDATE']
+        self.assertEqual((b'id', (0,), 'k', b'x'), (
+            statement.id, statement.routing, statement.keyspace,
+            statement.routing_key(statement.bind(('x',)))))
+
+    def test_what_can_not_be_prepared(self):
+        with self.assertRaises(cql.Refused):
+            self.session(Node(self, SYNTAX)).execute('UPDATE', ('x',))
+        # nothing was executed, whatever became of the PREPARE
+        with self.assertRaises(cql.Unavailable) as caught:
+            self.session(Node(self, 'silent')).execute(
+                'UPDATE', ('x',), serial_consistency='SERIAL', timeout=0.2)
+        self.assertTrue(cql.not_begun(caught.exception))
 
     def test_a_node_that_answers_again(self):
         node, other = Node(self, 'silent', rows('new')), Node(self, rows('x'))
