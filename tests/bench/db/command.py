@@ -29,6 +29,7 @@ import re
 import sys
 from typing import Any
 
+from tests.bench import remote
 from tests.bench.db import report
 from tests.bench.db import stores
 
@@ -89,10 +90,10 @@ def _seed(places: stores.Places, service: str, names: tuple[str, ...],
           instances: int) -> None:
     for store in names:
         places.create(service, store, instances)
-        worker = stores.Remote(places, service, store, instances)
+        worker = stores.worker(places, service, store, instances)
         try:
-            worker('sync')
-            seconds = worker('seed')['seconds']
+            worker.run('sync')
+            seconds = worker.run('seed')['seconds']
         finally:
             worker.close()
         print(f'{worker.name}: {instances} instances in {seconds:.0f} s',
@@ -101,10 +102,10 @@ def _seed(places: stores.Places, service: str, names: tuple[str, ...],
 
 def _run(places: stores.Places, service: str, names: tuple[str, ...],
          parsed: argparse.Namespace) -> None:
-    workers = {store: stores.Remote(places, service, store, parsed.instances)
+    workers = {store: stores.worker(places, service, store, parsed.instances)
                for store in names}
     first = next(iter(workers.values()))
-    functions = [n for n in first('functions')['names']
+    functions = [n for n in first.run('functions')['names']
                  if re.search(parsed.only, n)]
     try:
         for threads in map(int, parsed.threads.split(',')):
@@ -121,20 +122,21 @@ def _run(places: stores.Places, service: str, names: tuple[str, ...],
             worker.close()
 
 
-def _measure(places: stores.Places, workers: dict[str, stores.Remote],
+def _measure(places: stores.Places, workers: dict[str, remote.Remote],
              function: str, threads: int, calls: int) -> dict[str, Any]:
     """Measure a function over all stores, in turns."""
     found: dict[str, Any] = {}
     for store, worker in workers.items():
         try:
-            worker('measure', function=function, threads=1, calls=3, seed=0)
+            worker.run('measure', function=function, threads=1, calls=3,
+                       seed=0)
             found[store] = []
-        except stores.BenchError as exc:
+        except remote.Failed as exc:
             print(exc, file=sys.stderr)
     for turn in range(_TURNS):
         for store, parts in found.items():
             before = places.server_cpu(store)
-            part = workers[store](
+            part = workers[store].run(
                 'measure', function=function, threads=threads,
                 calls=max(1, calls // _TURNS), seed=turn + 1)
             part['server_cpu'] = (

@@ -13,13 +13,11 @@
 """Where a service's databases lie in each of the stores, and its workers."""
 
 import json
-import os
 import pathlib
-import subprocess
-import sys
 from typing import Any
 
 from luc_drivers.db.tools import naming
+from tests.bench import remote
 from tests.bench.db import servers
 
 STORES = ('mariadb', 'embedded', 'cassandra')
@@ -30,11 +28,6 @@ SERVICES = {
     'placement': {'main': 'placement'},
     'neutron': {'main': 'neutron'},
 }
-ROOT = pathlib.Path(__file__).parents[3]
-
-
-class BenchError(Exception):
-    """A part of the benchmark failed; the message says which and how."""
 
 
 class Places:
@@ -103,51 +96,13 @@ class Places:
         return 0.0
 
 
-class Remote:
-    """A worker process; see worker.Worker."""
-
-    def __init__(self, places: Places, service: str, store: str,
-                 instances: int) -> None:
-        self.name = f'{service} over {store}'
-        self.store = store
-        arguments = {
-            'service': service, 'store': store, 'instances': instances,
-            'urls': places.urls(service, store, instances)}
-        log = places.folder / f'{service}-{store}-{instances}.log'
-        with open(log, 'ab') as errors:
-            self._process = subprocess.Popen(
-                [sys.executable, '-m', 'tests.bench.db.worker',
-                 json.dumps(arguments)],
-                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors,
-                cwd=ROOT, env={**os.environ, 'PYTHONWARNINGS': 'ignore',
-                               'PYTHONHASHSEED': '0'})
-        self.log = log
-
-    def __call__(self, do: str, **arguments: Any) -> dict[str, Any]:
-        """Have the worker do something; return its answer.
-
-        :raises BenchError: it failed.
-        """
-        assert self._process.stdin and self._process.stdout
-        self._process.stdin.write(
-            json.dumps({'do': do, **arguments}).encode() + b'\n')
-        self._process.stdin.flush()
-        line = self._process.stdout.readline()
-        answer = json.loads(line) if line else {
-            'error': f'the worker ended; see {self.log}'}
-        if 'error' in answer:
-            with open(self.log, 'a') as log:
-                log.write(answer['error'])
-            *_, why = answer['error'].strip().splitlines()
-            raise BenchError(
-                f'{self.name}: {do} {arguments}: {why} (see {self.log})')
-        return answer
-
-    def close(self) -> None:
-        """End the worker."""
-        assert self._process.stdin
-        self._process.stdin.close()
-        try:
-            self._process.wait(30)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
+def worker(places: Places, service: str, store: str, instances: int
+           ) -> remote.Remote:
+    """Start a worker process; see worker.Worker."""
+    arguments = {
+        'service': service, 'store': store, 'instances': instances,
+        'urls': places.urls(service, store, instances)}
+    return remote.Remote(
+        f'{service} over {store}', 'tests.bench.db.worker',
+        [json.dumps(arguments)], {'PYTHONHASHSEED': '0'},
+        places.folder / f'{service}-{store}-{instances}.log')

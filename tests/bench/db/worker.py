@@ -30,8 +30,8 @@ import threading
 import time
 import traceback
 from typing import Any
-from typing import TextIO
 
+from tests.bench import remote
 from tests.bench.db import base
 from tests.bench.db import meter as meters
 
@@ -160,25 +160,13 @@ def _result(times: list[float], cpu: float, spent: meters.Cost,
             'requests': spent.requests / count, 'wall': wall}
 
 
-def serve(worker: Worker, output: TextIO) -> None:
-    """Answer commands until the input ends."""
-    for line in sys.stdin:
-        command = json.loads(line)
-        try:
-            answer = getattr(worker, command.pop('do'))(**command)
-        except Exception:
-            answer = {'error': traceback.format_exc()}
-        output.write(json.dumps(answer) + '\n')
-        output.flush()
-
-
 def main() -> None:
     """Serve one service over one store: arguments are one JSON object."""
     output = os.fdopen(os.dup(1), 'w')
     # what a service prints must not be taken for an answer
     os.dup2(2, 1)
     arguments = json.loads(sys.argv[1])
-    serve(Worker(**arguments), output)
+    remote.obey(Worker(**arguments), sys.stdin.readline, output)
 
 
 if __name__ == '__main__':

@@ -11,72 +11,25 @@
 # under the License.
 
 
-"""Processes that do what they are told: both ends of a pipe of JSON lines.
-
-One command a line, ``{"do": METHOD, ARGUMENT: VALUE, ...}``, and one line
-with what the method returned. Benchmark and soak have such processes.
+"""Worker processes whose threads are made as asked for (see bench.remote).
 """
 
-import json
 import os
-import subprocess
 import sys
 import typing as ty
 
+from tests.bench import remote
 from tests.bench.messaging import process
-
-_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
-    os.path.dirname(os.path.abspath(__file__)))))
 
 #: how threads are made: first argument of such a program
 NATIVE = 'native'
 EVENTLET = 'eventlet'
 
-
-class Died(Exception):
-    """A process ended by itself; its stderr says why."""
+Failed = remote.Failed
 
 
-class Remote:
-    """A started process, seen from the one that gives the commands."""
-
-    def __init__(self, name: str, module: str, arguments: ty.Sequence[str],
-                 environment: dict[str, str]) -> None:
-        """Start it.
-
-        :param name: for messages.
-        :param module: run with ``python -m``; calls :func:`obey`.
-        :param environment: variables beside our own.
-        """
-        self.name = name
-        self.process = subprocess.Popen(
-            [sys.executable, '-W', 'ignore', '-m', module, *arguments],
-            cwd=_ROOT, env={**os.environ, 'PYTHONPATH': _ROOT, **environment},
-            text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            start_new_session=True)
-        self.pid = self.process.pid
-
-    def begin(self, do: str, **arguments: ty.Any) -> None:
-        """Give a command; ``result`` waits for its answer."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps({'do': do, **arguments}) + '\n')
-        self.process.stdin.flush()
-
-    def result(self) -> dict:
-        """Wait for the answer to a command.
-
-        :raises Died: there will be none.
-        """
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            raise Died('%s (pid %d) ended' % (self.name, self.pid))
-        return json.loads(line)
-
-    def run(self, do: str, **arguments: ty.Any) -> dict:
-        """Give a command and wait for its answer."""
-        self.begin(do, **arguments)
-        return self.result()
+class Remote(remote.Remote):
+    """A process and all that it started."""
 
     def usage(self) -> process.Usage:
         """What the process uses."""
@@ -98,10 +51,7 @@ def patch(threads: str) -> None:
 
 def obey(subject: ty.Any, threads: str) -> ty.NoReturn:
     """Do what standard input says until it ends, then end the process."""
-    while line := _read_line(threads):
-        command = json.loads(line)
-        result = getattr(subject, command.pop('do'))(**command)
-        print(json.dumps(result), flush=True)
+    remote.obey(subject, lambda: _read_line(threads), sys.stdout)
     sys.stdout.flush()
     os._exit(0)
 

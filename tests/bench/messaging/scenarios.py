@@ -102,7 +102,7 @@ def _wait_for_casts(server: remote.Remote, number: int) -> float:
     ran = server.run('ran')['ran']
     while ran < number:
         if time.monotonic() - begun > 120:
-            raise remote.Died('%d of %d casts never ran' % (
+            raise remote.Failed('%d of %d casts never ran' % (
                 number - ran, number))
         time.sleep(0.02)
         ran += server.run('ran')['ran']

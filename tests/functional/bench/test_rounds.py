@@ -61,10 +61,10 @@ class RoundsTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         places = stores.Places(pathlib.Path(folder.name), ())
         places.endpoint = shared.endpoint()
-        worker = stores.Remote(places, name, 'cassandra', instances)
+        worker = stores.worker(places, name, 'cassandra', instances)
         self.addCleanup(worker.close)
-        worker('sync')
-        worker('seed')
+        worker.run('sync')
+        worker.run('seed')
         return worker
 
     def bounded(self, name, instances=100):
@@ -74,9 +74,10 @@ class RoundsTest(unittest.TestCase):
             if function.partition('.')[0] != name:
                 continue
             # the first calls also look for what stays in the process
-            worker('measure', function=function, threads=1, calls=3, seed=1)
+            worker.run('measure', function=function, threads=1, calls=3,
+                       seed=1)
             # now and then a call also looks for a newer catalog
-            found[function] = statistics.median(worker(
+            found[function] = statistics.median(worker.run(
                 'measure', function=function, threads=1, calls=5,
                 seed=2)['each'])
         self.assertEqual({}, {f: rounds for f, rounds in found.items()
