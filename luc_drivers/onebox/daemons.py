@@ -28,8 +28,9 @@ from luc_drivers.onebox import progress as progress_module
 from luc_drivers.onebox import settings as onebox_settings
 from luc_drivers.testing import process
 
-# A uwsgi that has ignored SIGTERM for so long is killed.
-STOP_TIMEOUT = 10.0
+# Who has ignored SIGTERM for so long is killed. A nova service spends up to
+# 4 s of processor time on its end, and others stop beside it.
+STOP_TIMEOUT = 30.0
 # A service that ends is noticed at once; a loaded machine may take long.
 READY_TIMEOUT = 300.0
 
