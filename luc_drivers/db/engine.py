@@ -37,6 +37,7 @@ from luc_drivers.db.transaction import ahead
 from luc_drivers.db.transaction import background
 from luc_drivers.db.transaction import bounds
 from luc_drivers.db.transaction import clock
+from luc_drivers.db.transaction import habits
 from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import reader
 from luc_drivers.db.transaction import replay
@@ -112,6 +113,7 @@ class Database:
         self._rowids = itertools.count()
         self._together: tuple[Schema | None, dict[int, frozenset[int]]] = (
             None, {})
+        self._habits = habits.Habits()
         self._prepared = False
         self._lock = threading.Lock()
         self._catalog = catalog.Catalog(
@@ -145,7 +147,7 @@ class Database:
         if known is not schema:
             tables = ahead.together(schema, self._catalog.profile.together)
             self._together = schema, tables
-        return ahead.Ahead(tables) if tables else None
+        return ahead.Ahead(tables, self._habits)
 
     def attempts(self) -> replay.Attempts:
         """Return a new bound for replays."""

@@ -10,12 +10,13 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""What a transaction has read of a group before it needs it.
+"""What a transaction has read of the store before it needs it.
 
 A service loads an instance with one statement, its metadata with the next.
 Where a round costs more than some rows do, the first reads for all of them:
-the tables that a profile says are used together.  What is read ahead is as
-committed at that moment, as all that the transaction has loaded.
+the tables that a profile says are used together, and what followed the same
+statement the last time (`habits`).  What is read ahead is as committed at
+that moment, as all that the transaction has loaded.
 """
 
 from collections.abc import Iterable
@@ -24,11 +25,17 @@ from collections.abc import Sequence
 import dataclasses
 
 from luc_drivers.db.catalog.schema import Schema
+from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.store.base import Group
+from luc_drivers.db.store.base import IndexRead
 from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import RowKey
+from luc_drivers.db.transaction import habits as habits_module
+from luc_drivers.db.transaction.habits import Habits
+from luc_drivers.db.transaction.habits import Item
 
 Place = tuple[Group, RowKey]
+Entries = list[tuple[bytes, bytes]]
 
 #: groups of one wave, above which nothing is read ahead
 _WIDE = 128
@@ -37,6 +44,8 @@ _WIDE = 128
 _FEW = 4
 #: slices that a transaction keeps at most
 _KEPT = 8 * _WIDE
+#: statements of one transaction whose habits are learnt
+_LEADERS = 16
 
 
 def together(schema: Schema, names: Sequence[Sequence[str]]
@@ -58,22 +67,58 @@ def together(schema: Schema, names: Sequence[Sequence[str]]
 
 
 @dataclasses.dataclass(slots=True)
+class _Leader:
+    """A statement that waited for the store, and what was read since."""
+
+    key: tuple[str, Parameters]
+    items: set[Item] = dataclasses.field(default_factory=set)
+    #: how much of it could not be read sooner
+    own: int = 0
+
+
+@dataclasses.dataclass(slots=True)
 class Ahead:
-    """Slices of groups that were read; used by one transaction.
+    """What was read; used by one transaction.
+
+    What is read in one round has its number.  An index entry leads to a row
+    of the same round or a later one: the row may have come there since
+    earlier ones, from a place where it was not found (rule 13).
 
     :ivar tables: which are read together; see `together`.
+    :ivar habits: what is expected to follow; None: nothing.
+    :ivar slices: tables' slices of groups.
+    :ivar rows: single rows; None: there is none.
+    :ivar index: index slices.
+    :ivar rounds: of what is above, in which it was read.
+    :ivar round: the number of the last one.
     :ivar named: numbers of the tables that the running statement names.
     """
 
     tables: Mapping[int, frozenset[int]]
+    habits: Habits | None = None
     slices: dict[tuple[Group, int], list[Row]] = dataclasses.field(
         default_factory=dict)
+    rows: dict[Place, Row | None] = dataclasses.field(default_factory=dict)
+    index: dict[IndexRead, Entries] = dataclasses.field(default_factory=dict)
+    rounds: dict[Item, int] = dataclasses.field(default_factory=dict)
+    round: int = 0
     named: frozenset[int] = frozenset()
+    _key: tuple[str, Parameters] | None = None
+    _leaders: list[_Leader] = dataclasses.field(default_factory=list)
+    _expected: frozenset[Item] = frozenset()
 
-    def statement(self, schema: Schema, names: Iterable[str]) -> None:
-        """Note the tables that a statement names, before it reads."""
+    def statement(self, schema: Schema, names: Iterable[str],
+                  key: tuple[str, Parameters] | None = None) -> None:
+        """Note a statement, before it reads.
+
+        :param names: the tables that it names.
+        :param key: what habits know it by.
+        """
         found = map(schema.table, names)
         self.named = frozenset(t.number for t in found if t is not None)
+        self._key = key
+
+    # --- what is read in the next round
 
     def widen(self, wanted: dict[Group, set[int]],
               single: dict[Place, None]) -> None:
@@ -102,11 +147,115 @@ class Ahead:
             return frozenset()
         return found
 
+    def expect(self, wanted: dict[Group, set[int]],
+               single: dict[Place, None], index: Sequence[IndexRead]
+               ) -> list[IndexRead]:
+        """Begin a round: add what the running statement is expected to be
+        followed by.
+
+        Only of localities that are read anyway: another may be cut off.
+
+        :param wanted, single: as for `widen`.
+        :param index: index slices to be read.
+        :returns: index slices to be read with them.
+        """
+        self.round += 1
+        self._expected = frozenset()
+        if self.habits is None or self._key is None or (
+                len(self._leaders) == _LEADERS):
+            return []
+        key, self._key = self._key, None
+        self._leaders.append(_Leader(key))
+        expected = self.habits.expected(key)
+        if not expected:
+            return []
+        here = {group.locality for group in wanted}
+        here.update(place[0].locality for place in single)
+        here.update(one.locality for one in index)
+        added = []
+        more: set[Item] = set()
+        for item in expected:
+            if item in self.rounds:
+                continue
+            if isinstance(item, IndexRead):
+                if item.locality in here and item not in index:
+                    added.append(item)
+                    more.add(item)
+                continue
+            group, what = item
+            if group.locality not in here:
+                continue
+            if isinstance(what, RowKey):
+                single[group, what] = None
+            else:
+                wanted.setdefault(group, set()).add(what)
+            more.add(item)
+        self._expected = frozenset(more)
+        return added
+
+    # --- what was read
+
     def keep(self, group: Group, number: int, rows: list[Row]) -> None:
         """Note a slice that was read."""
-        if number in self.tables and len(self.slices) < _KEPT:
-            self.slices[group, number] = rows
+        slot = (group, number)
+        if slot in self._expected or (
+                number in self.tables and len(self.slices) < _KEPT):
+            self.slices[slot] = rows
+            self.rounds[slot] = self.round
+
+    def keep_row(self, place: Place, row: Row | None) -> None:
+        """Note a single row that was read."""
+        if place in self._expected:
+            self.rows[place] = row
+            self.rounds[place] = self.round
+
+    def keep_index(self, read: IndexRead, entries: Entries) -> None:
+        """Note an index slice that was read."""
+        if read in self._expected:
+            self.index[read] = entries
+            self.rounds[read] = self.round
+
+    def entries(self, reads: Sequence[IndexRead]) -> int | None:
+        """Tell whether index slices were read already, in one round.
+
+        They show a row that was in one of them all the time only if they
+        were read at once (rule 12).
+
+        :returns: the round; None: read them now.
+        """
+        found = {self.rounds.get(read) for read in reads}
+        return found.pop() if len(found) == 1 else None
+
+    # --- what was used
+
+    def used(self, known: Iterable[Item], found: Iterable[Item]) -> None:
+        """Note what a wave of accesses needed.
+
+        :param known: what was known to be needed without reading.
+        :param found: what index slices led to.
+        """
+        if not self._leaders:
+            return
+        known = set(known)
+        items = known.union(found)
+        for leader in self._leaders:
+            if not leader.items:
+                leader.own = len(known)
+            if len(leader.items) <= habits_module.WIDE:
+                leader.items |= items
+
+    def learn(self) -> None:
+        """Learn from what followed the statements so far."""
+        if self.habits is not None:
+            for leader in self._leaders:
+                if len(leader.items) <= habits_module.WIDE and (
+                        leader.own < len(leader.items) or
+                        self.habits.expected(leader.key)):
+                    self.habits.learn(leader.key, leader.items)
+        self._leaders.clear()
 
     def clear(self) -> None:
         """Forget all: what follows must see the latest rows."""
-        self.slices.clear()
+        self.learn()
+        for memo in (self.slices, self.rows, self.index, self.rounds):
+            memo.clear()

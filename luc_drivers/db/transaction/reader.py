@@ -16,9 +16,7 @@ One wave of accesses costs one round for the index slices, if there are any,
 and one for all groups.  What comes back may be too much, never too little.
 """
 
-from collections.abc import Iterable
 from collections.abc import Sequence
-import dataclasses
 import logging
 import random
 from typing import Any
@@ -27,12 +25,9 @@ import msgpack
 
 from luc_drivers.db import document
 from luc_drivers.db import errors
-from luc_drivers.db import keys
 from luc_drivers.db.catalog import address
-from luc_drivers.db.catalog.schema import Index
 from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.catalog.schema import Table
-from luc_drivers.db.planner.plan import Bound
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.rows import Address
@@ -45,6 +40,7 @@ from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
+from luc_drivers.db.transaction import wave
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.ahead import Ahead
 from luc_drivers.db.transaction.bounds import Bounds
@@ -75,134 +71,6 @@ def decode_move(moved_to: bytes, table: int) -> Place:
     """Return the place that a tombstone of ``table`` points to."""
     locality, group, pk = msgpack.unpackb(moved_to)
     return Group(locality, group), RowKey(table, pk)
-
-
-#: an index entry as read: the slice, and its rest and ref
-_Entry = tuple[IndexRead, bytes, bytes]
-
-
-@dataclasses.dataclass(slots=True)
-class _Wants:
-    """What one access needs: slices of groups, single rows, index slices."""
-
-    table: Table
-    slices: list[Group] = dataclasses.field(default_factory=list)
-    places: list[Place] = dataclasses.field(default_factory=list)
-    reads: list[IndexRead] = dataclasses.field(default_factory=list)
-    index: Index | None = None
-    #: the entries that the index slices gave, by the row they point to
-    entries: dict[Place, list[_Entry]] = dataclasses.field(
-        default_factory=dict)
-
-
-def _index_range(access: BoundAccess, rest: bytes, whole: bool
-                 ) -> tuple[bytes | None, bytes | None]:
-    def pair(bound: Bound | None) -> tuple | None:
-        return None if bound is None else (bound.value, bound.inclusive)
-
-    if access.lower is not None or access.upper is not None:
-        return keys.index_range(
-            rest, pair(access.lower), pair(access.upper))
-    if not rest and not whole:
-        return None, None
-    return keys.prefix_range(rest)
-
-
-@dataclasses.dataclass(slots=True)
-class _Got:
-    """What a wave has read so far.
-
-    :ivar slices: rows of tables in groups that were read whole, and
-    :ivar whole: which those are.
-    :ivar tried: single rows that were read.
-    """
-
-    rows: dict[Place, Row] = dataclasses.field(default_factory=dict)
-    slices: dict[tuple[Group, int], list[Row]] = dataclasses.field(
-        default_factory=dict)
-    whole: set[tuple[Group, int]] = dataclasses.field(default_factory=set)
-    tried: set[Place] = dataclasses.field(default_factory=set)
-
-    def add(self, reads: Sequence[GroupRead],
-            answers: Sequence[Sequence[Row]], ahead: Ahead | None) -> None:
-        """Take what reads gave."""
-        for read, rows in zip(reads, answers):
-            group = read.group
-            if read.pks is not None:
-                table, = read.tables
-                self.tried.update(
-                    (group, RowKey(table, pk)) for pk in read.pks)
-                for row in rows:
-                    self.rows[group, row.key] = row
-                continue
-            by_table: dict[int, list[Row]] = {n: [] for n in read.tables}
-            for row in rows:
-                by_table[row.key.table].append(row)
-            for number, some in by_table.items():
-                self.put(group, number, some)
-                if ahead is not None:
-                    ahead.keep(group, number, some)
-
-    def put(self, group: Group, number: int, rows: list[Row]) -> None:
-        """Take a whole slice."""
-        self.whole.add((group, number))
-        self.slices[group, number] = rows
-        for row in rows:
-            self.rows[group, row.key] = row
-
-
-def _reads(wants: Sequence[_Wants], got: _Got, ahead: Ahead | None
-           ) -> list[GroupRead]:
-    """Return the reads of what is wanted, its place known, and not got.
-
-    What an index points to is never taken from what was read before: the row
-    may have come there since, from a place where it was not found (rule 13).
-    """
-    tables: dict[Group, set[int]] = {}
-    single: dict[Place, None] = {}
-    for want in wants:
-        number = want.table.number
-        for group in want.slices:
-            if (group, number) in got.whole:
-                continue
-            if ahead is not None and (group, number) in ahead.slices:
-                got.put(group, number, ahead.slices[group, number])
-            else:
-                tables.setdefault(group, set()).add(number)
-        for place in want.places:
-            slot = (place[0], number)
-            if ahead is not None and slot in ahead.slices:
-                got.put(*slot, ahead.slices[slot])
-    for want in wants:
-        number = want.table.number
-        for place in want.places:
-            group = place[0]
-            if (place not in got.tried and (group, number) not in got.whole
-                    and number not in tables.get(group, ())):
-                single[place] = None
-        for place in want.entries:
-            # whatever was read before or with the index slices is too old
-            if number not in tables.get(place[0], ()):
-                single[place] = None
-    if ahead is not None and (tables or single):
-        ahead.widen(tables, single)
-    return [GroupRead(group, tuple(sorted(numbers)))
-            for group, numbers in tables.items()] + place_reads(single)
-
-
-def _note(want: _Wants, read: IndexRead,
-          answer: Iterable[tuple[bytes, bytes]]) -> None:
-    """Note the places that an index slice points to."""
-    locality, number = read.locality, want.table.number
-    entries = want.entries
-    for rest, ref in answer:
-        group, pk = address.decode_ref(ref)
-        place = (Group(locality, group), RowKey(number, pk))
-        found = entries.get(place)
-        if found is None:
-            entries[place] = [(read, rest, ref)]
-        else:
-            found.append((read, rest, ref))
 
 
 class Reader:
@@ -256,7 +124,7 @@ class Reader:
 
     def _settled(self, accesses: Sequence[BoundAccess],
                  localities: Sequence[str], ahead: Ahead | None
-                 ) -> tuple[list[_Wants], _Got]:
+                 ) -> tuple[list[wave.Wants], wave.Got]:
         """Do index phase and row phase, again if rows moved in between.
 
         Where a row has left a place that another one has taken, nothing says
@@ -287,7 +155,7 @@ class Reader:
         """
         wants = [self._want(a, self.localities(a.table, localities))
                  for a in accesses]
-        self._candidates(wants, _Got(), None)
+        self._candidates(wants, wave.Got(), None)
         return [(w.slices, list(dict.fromkeys([*w.places, *w.entries])))
                 for w in wants]
 
@@ -300,9 +168,9 @@ class Reader:
             return [here]
         return [one for one in given if one != address.GLOBAL] or [here]
 
-    def _want(self, access: BoundAccess, localities: list[str]) -> _Wants:
+    def _want(self, access: BoundAccess, localities: list[str]) -> wave.Wants:
         table = access.table
-        want = _Wants(table)
+        want = wave.Wants(table)
         path, index = access.path, access.index
         if path is Path.SCAN:
             index = table.scan_index
@@ -322,7 +190,7 @@ class Reader:
                 want.index = index
                 for key in access.keys:
                     first, rest = address.index_key(table, index, key)
-                    lower, upper = _index_range(
+                    lower, upper = wave.index_range(
                         access, rest, len(key) == len(index.columns))
                     want.reads.append(IndexRead(
                         one, table.number, index.number, first,
@@ -332,7 +200,7 @@ class Reader:
         return want
 
     @staticmethod
-    def _direct(want: _Wants, access: BoundAccess, path: Path,
+    def _direct(want: wave.Wants, access: BoundAccess, path: Path,
                 locality: str) -> None:
         table = want.table
         n = len(table.grouping.columns)
@@ -348,7 +216,7 @@ class Reader:
 
     def _read(self, accesses: Sequence[BoundAccess],
               localities: Sequence[str], ahead: Ahead | None
-              ) -> tuple[list[_Wants], _Got]:
+              ) -> tuple[list[wave.Wants], wave.Got]:
         """Read all that a wave wants.
 
         Rows whose place is known are read with the index slices; those that
@@ -356,16 +224,37 @@ class Reader:
         """
         wants = [self._want(a, self.localities(a.table, localities))
                  for a in accesses]
-        got = _Got()
+        got = wave.Got()
         self._candidates(wants, got, ahead)
-        reads = _reads(wants, got, ahead)
-        if reads:
-            got.add(reads, self.resolver.read(reads), ahead)
+        reads, more = wave.reads_of(wants, got, ahead)
+        if reads or more:
+            self._round(reads, more, got, ahead)
             step('reader:rows-read')
         self._fetch_moved(wants, got.rows)
+        if ahead is not None:
+            wave.note_used(wants, got, ahead)
         return wants, got
 
-    def _candidates(self, wants: Sequence[_Wants], got: _Got,
+    def _round(self, reads: Sequence[GroupRead], slices: Sequence[IndexRead],
+               got: wave.Got, ahead: Ahead | None
+               ) -> dict[IndexRead, list[tuple[bytes, bytes]]]:
+        """Read groups and index slices at once; return the latter."""
+        begin = self.clock.monotonic()
+        if slices:
+            rows, found = self.resolver.read_both(reads, slices)
+        else:
+            rows, found = self.resolver.read(reads), []
+        got.add(reads, rows, ahead)
+        answers = dict(zip(slices, found))
+        if ahead is not None and self._quick(begin):
+            for read, entries in answers.items():
+                ahead.keep_index(read, entries)
+        return answers
+
+    def _quick(self, begin: float) -> bool:
+        return self.clock.monotonic() - begin < self.bounds.removal_delay
+
+    def _candidates(self, wants: Sequence[wave.Wants], got: wave.Got,
                     ahead: Ahead | None) -> None:
         """Read the index slices, as good as at once (rule 12), and with
         them the rows whose place is known already.
@@ -376,26 +265,30 @@ class Reader:
         slices = list(dict.fromkeys(r for w in wants for r in w.reads))
         if not slices:
             return
-        reads = _reads(wants, got, ahead)
-        for _ in range(_TRIES):
-            begin = self.clock.monotonic()
-            rows, found = self.resolver.read_both(reads, slices)
-            step('reader:index-read')
-            if self.clock.monotonic() - begin < self.bounds.removal_delay:
-                break
+        number = ahead.entries(slices) if ahead is not None else None
+        if ahead is not None and number is not None:
+            answers = {read: ahead.index[read] for read in slices}
         else:
-            raise errors.OperationalError(
-                f'reading {len(slices)} index slices took longer than '
-                f'index_removal_delay = {self.bounds.removal_delay:g} s, '
-                f'{_TRIES} times')
-        got.add(reads, rows, ahead)
-        answers = dict(zip(slices, found))
+            reads, more = wave.reads_of(wants, got, ahead, slices)
+            for _ in range(_TRIES):
+                begin = self.clock.monotonic()
+                answers = self._round(reads, slices + more, got, ahead)
+                step('reader:index-read')
+                if self._quick(begin):
+                    break
+            else:
+                raise errors.OperationalError(
+                    f'reading {len(slices)} index slices took longer than '
+                    f'index_removal_delay = {self.bounds.removal_delay:g} '
+                    f's, {_TRIES} times')
+            number = ahead.round if ahead is not None else 0
         for want in wants:
             assert want.index is not None or not want.reads
+            want.round = number
             for read in want.reads:
-                _note(want, read, answers[read])
+                wave.note(want, read, answers[read])
 
-    def _fetch_moved(self, wants: Sequence[_Wants],
+    def _fetch_moved(self, wants: Sequence[wave.Wants],
                      found: dict[Place, Row]) -> None:
         """Read the rows that candidates moved to meanwhile (rule 13)."""
         frontier = [p for want in wants for p in want.entries]
@@ -436,7 +329,7 @@ class Reader:
             place = decode_move(row.moved_to, place[1].table)
 
     @staticmethod
-    def _decoded(want: _Wants, rows: dict[Place, Row]) -> list[StoredRow]:
+    def _decoded(want: wave.Wants, rows: dict[Place, Row]) -> list[StoredRow]:
         stored = []
         for (group, key), row in rows.items():
             if row.document is None or row.version is None:
@@ -448,7 +341,7 @@ class Reader:
         stored.sort(key=lambda r: (r.created, r.address.key.pk))
         return stored
 
-    def _check(self, want: _Wants, found: dict[Place, Row],
+    def _check(self, want: wave.Wants, found: dict[Place, Row],
                stored: Sequence[StoredRow]) -> None:
         """Look for stale entries among those that led here."""
         index = want.index

@@ -19,6 +19,7 @@ is the session's business.
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import contextlib
 import dataclasses
@@ -64,6 +65,23 @@ class Mark:
     name: str
     written: int
     loaded: int
+
+
+def _key(sql: str, parameters: Parameters | None
+         ) -> tuple[str, Parameters] | None:
+    """Return what a statement is known by; None: by nothing."""
+    if parameters is None:
+        return None
+    if isinstance(parameters, Mapping):
+        key = sql, tuple(sorted(parameters.items()))
+    else:
+        key = sql, tuple(parameters)
+    try:
+        hash(key)
+    except TypeError:
+        # a bytearray, say
+        return None
+    return key
 
 
 class Transaction:
@@ -123,6 +141,8 @@ class Transaction:
 
     def close(self) -> None:
         """Forget everything; the workspace goes back to the pool."""
+        if self._ahead is not None:
+            self._ahead.learn()
         if self.held:
             self.database.shared_turns.give(self.holder, self.held)
         while self._turns:
@@ -193,7 +213,7 @@ class Transaction:
         functions.draws = draws
         draws.restart()
         self.loaded.ensure(plan.tables)
-        with self._reading(plan):
+        with self._reading(plan, parameters):
             if plan.compares:
                 return compare_and_set.run(self, plan, parameters, draws)
             self.fetch_waves(plan, parameters)
@@ -205,7 +225,8 @@ class Transaction:
             return outcome
 
     @contextlib.contextmanager
-    def _reading(self, plan: Plan) -> Iterator[None]:
+    def _reading(self, plan: Plan, parameters: Parameters | None = None
+                 ) -> Iterator[None]:
         """Say what a statement may take from what was read ahead.
 
         What locks or compares is decided on the latest rows, and what
@@ -222,7 +243,8 @@ class Transaction:
                 ahead.clear()
                 self._ahead = ahead
         else:
-            ahead.statement(self.schema, plan.tables)
+            ahead.statement(self.schema, plan.tables,
+                            _key(plan.sql, parameters))
             yield
 
     def define(self, sql: str, query: Plan | None, parameters: Parameters,

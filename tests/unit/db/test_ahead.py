@@ -18,6 +18,7 @@ import sqlalchemy as sa
 import testtools
 
 from luc_drivers.db.tools import naming
+from luc_drivers.db.transaction import habits
 from tests.unit.db.test_compare_and_set import begin_explicitly
 
 
@@ -115,3 +116,123 @@ class AheadTest(AheadTestCase):
                 self.tag(other, 1, 'new')
             self.assertEqual(
                 ['new', 'old'], self.tags_of(connection, 1)[0])
+
+
+class HabitsTest(AheadTestCase):
+    """What followed a statement is read with it the next time."""
+
+    def setUp(self):
+        super().setUp()
+        metadata = sa.MetaData()
+        self.ports = sa.Table(
+            'ports', metadata,
+            sa.Column('id', sa.String(36), primary_key=True),
+            sa.Column('device_id', sa.String(36), index=True),
+            sa.Column('standard_attr_id', sa.Integer, index=True))
+        metadata.create_all(self.engine)
+        with self.engine.begin() as connection:
+            self.port(connection, 'a', 'server', 1)
+
+    def port(self, connection, name, server, number):
+        connection.execute(self.ports.insert().values(
+            id=name, device_id=server, standard_attr_id=number))
+
+    def move(self, name, server):
+        with self.engine.begin() as other:
+            other.execute(self.ports.update().where(
+                self.ports.c.id == name).values(device_id=server))
+
+    def show(self, server='server', between=None):
+        """Return a server's ports with their tags, and the rounds."""
+        before = self.store.here.rounds
+        with self.engine.begin() as connection:
+            found = connection.execute(sa.select(
+                self.ports.c.id, self.ports.c.standard_attr_id).where(
+                    self.ports.c.device_id == server)).all()
+            spent = self.store.here.rounds - before
+            if between is not None:
+                between()
+            before = self.store.here.rounds
+            tags = [self.tags_of(connection, number)[0]
+                    for _, number in found]
+        return ([one[0] for one in found], tags,
+                spent + self.store.here.rounds - before)
+
+    def test_the_second_time_costs_one_round(self):
+        self.assertEqual((['a'], [['old']], 3), self.show())
+        for _ in range(3):
+            self.assertEqual((['a'], [['old']], 1), self.show())
+
+    def test_only_places_are_remembered(self):
+        self.show()
+        with self.engine.begin() as other:
+            self.tag(other, 1, 'new')
+        self.assertEqual((['a'], [['new', 'old']], 1), self.show())
+
+    def test_what_is_new_is_found(self):
+        self.show()
+        with self.engine.begin() as other:
+            self.port(other, 'b', 'server', 2)
+        self.assertEqual((['a', 'b'], [['old'], ['old']]), self.show()[:2])
+        self.assertEqual(1, self.show()[2])
+
+    def test_what_has_gone_is_not_found(self):
+        self.show()
+        self.move('a', 'another')
+        self.assertEqual(([], []), self.show()[:2])
+        self.move('a', 'server')
+        self.assertEqual((['a'], [['old']]), self.show()[:2])
+
+    def test_what_did_not_follow_is_not_read_again(self):
+        self.show()
+        spent = []
+        self.move('a', 'another')
+        with self.engine.begin() as other:
+            other.execute(self.ports.delete())
+        for _ in range(2):
+            before = self.store.here.requests
+            self.assertEqual(([], []), self.show()[:2])
+            spent.append(self.store.here.requests - before)
+        # the second time only where the index leads to
+        self.assertLess(spent[1], spent[0])
+
+    def test_who_was_deceived_expects_what_followed_twice(self):
+        known = habits.Habits()
+        for followed, expected in (
+                ('abc', 'abc'), ('abd', 'abd'),
+                # most of it did not follow
+                ('xyz', ''), ('xyw', 'xy'), ('xvw', 'xw'), ('pqr', ''),
+                ('pqr', 'pqr')):
+            known.learn('statement', followed)
+            self.assertEqual(set(expected), known.expected('statement'))
+
+    def test_a_transaction_sees_one_moment(self):
+        """As what is read ahead by profiles: as at the first statement."""
+        self.show()
+
+        def change():
+            with self.engine.begin() as other:
+                self.tag(other, 1, 'new')
+
+        self.assertEqual((['a'], [['old']], 1), self.show(between=change))
+        self.assertEqual((['a'], [['new', 'old']], 1), self.show())
+
+    def test_what_follows_a_lock_is_not_older(self):
+        self.show()
+        with self.engine.begin() as connection:
+            connection.execute(sa.select(self.ports).where(
+                self.ports.c.device_id == 'server')).all()
+            with self.engine.begin() as other:
+                self.tag(other, 1, 'new')
+            self.attribute(connection, 2, lock=True)
+            self.assertEqual(
+                ['new', 'old'], self.tags_of(connection, 1)[0])
+
+    def test_the_least_recently_used_are_forgotten(self):
+        known = habits.Habits()
+        for number in range(3000):
+            known.learn(number, [number])
+            known.learn(0, ['kept'])
+        self.assertEqual({'kept'}, known.expected(0))
+        self.assertEqual(frozenset(), known.expected(1))
+        self.assertEqual({2999}, known.expected(2999))

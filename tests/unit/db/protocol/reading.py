@@ -13,6 +13,7 @@
 """Reading: rounds, order, ranges, localities."""
 
 import dataclasses
+from unittest import mock
 
 from luc_drivers.db import document
 from luc_drivers.db import errors
@@ -24,6 +25,7 @@ from luc_drivers.db.store.base import Expect
 from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.transaction import ahead
+from luc_drivers.db.transaction import habits
 from luc_drivers.db.transaction import writes
 from tests.unit.db import transaction_fixtures as fixtures
 from tests.unit.db.protocol import base
@@ -108,6 +110,93 @@ class Reading(base.Contract):
         rows, = self.q.reader.rows(schema, [self.q.access(
             'items', Path.INDEX, (v,), index='items_v')], ahead=mine)
         self.assertEqual([key], [r.values[1] for r in rows])
+
+    def test_a_row_that_moves_while_a_habit_reads_is_found(self):
+        """Index and rows of one round: the rows may be the older ones."""
+        for kept in (('from', 'to'), ('to',), ('from',)):
+            for taken in (False, True):
+                for first in ('rows', 'index'):
+                    with self.subTest(kept=kept, taken=taken, first=first):
+                        self.read_while_it_moves(kept, taken, first)
+
+    def read_while_it_moves(self, kept, taken, first):
+        n, name = base.number(), self.key()
+        before, after = self.item(), self.item()
+        self.p.commit(self.p.insert('parts', n, before, name, '',
+                                    generated=True))
+        schema = self.q.schema
+        wanted = self.q.access('parts', Path.INDEX, (name,),
+                               index='parts_name')
+        places = {'from': before, 'to': after}
+        slots = [(group, schema.tables['parts'].number)
+                 for groups, _ in self.q.reader.places([self.q.access(
+                     'parts', Path.GROUP, *((places[one],) for one in kept))])
+                 for group in groups]
+        known = habits.Habits()
+        known.learn('key', slots)
+        mine = ahead.Ahead({}, known)
+        mine.statement(schema, ('parts',), 'key')
+
+        def move():
+            self.p.commit(self.p.update(
+                self.p.get('parts', before, n), k=after))
+            self.p.background.run()
+            if taken:
+                self.p.commit(self.p.insert('parts', n, before, 'else', '',
+                                            generated=True))
+
+        def read_both(reads, slices):
+            patch.stop()
+            if first == 'rows':
+                rows = resolver.read(reads)
+                move()
+                return rows, self.store.read_index(slices)
+            found = self.store.read_index(slices)
+            move()
+            return resolver.read(reads), found
+
+        resolver = self.q.reader.resolver
+        patch = mock.patch.object(resolver, 'read_both', read_both)
+        patch.start()
+        rows, = self.q.reader.rows(schema, [wanted], ahead=mine)
+        found = [self.q.values(row) for row in rows]
+        self.assertIn(found[-1], [(n, k, name, '') for k in (before, after)])
+        self.assertEqual(set(slots), set(mine.slices))
+
+    def test_index_slices_of_several_rounds_are_read_anew(self):
+        """A row that changes its value may be in none of them (rule 12)."""
+        a, b = self.key('v'), self.key('v')
+        key = self.item(v=b)
+        schema = self.q.schema
+        known = habits.Habits()
+
+        def find(mine, *values):
+            before = self.faulty.rounds
+            rows, = self.q.reader.rows(schema, [self.q.access(
+                'items', Path.INDEX, *((v,) for v in values),
+                index='items_v')], ahead=mine)
+            return ([row.values[1] for row in rows],
+                    self.faulty.rounds - before)
+
+        def lead(mine, name):
+            mine.statement(schema, ('items',), (name, ()))
+            find(mine, self.key('v'))
+
+        for v in (a, b):
+            mine = ahead.Ahead({}, known)
+            lead(mine, v)
+            find(mine, v)
+            mine.learn()
+        mine = ahead.Ahead({}, known)
+        lead(mine, a)
+        self.assertEqual(([], 0), find(mine, a))
+        self.p.commit(self.p.update(self.p.get('items', key), v=a))
+        self.time.advance(self.p.bounds.removal_delay + 1)
+        self.p.background.run()
+        lead(mine, b)
+        self.assertEqual(([], 0), find(mine, b))
+        # a was read when the row had b; b was read when it had a
+        self.assertEqual([key], find(mine, a, b)[0])
 
     def test_rows_come_in_order_of_creation(self):
         v = self.key('v')
