@@ -238,19 +238,18 @@ class LogReader:
         # (Those that are others' are found again when that changes.)
         self._wanted = {number: at for number, at in self._wanted.items()
                         if self._ours(number)}
-        for number, at in sorted(self._wanted.items()):
-            if at > now:
-                continue
-            started = time.monotonic()
-            lease = self.matchmaker.lease_claim(
-                self.log, self.pool, number,
-                '%s/%s/%s' % (*self.member, uuid.uuid4().hex),
-                self.settings.notification_lease)
-            if lease is None:
-                # Held by one that will see that it isn't its any more.
-                poll = self.settings.notification_poll
-                self._wanted[number] = now + random.uniform(0.2, 1.0) * poll
-                continue
+        due = {number: '%s/%s/%s' % (*self.member, uuid.uuid4().hex)
+               for number, at in sorted(self._wanted.items()) if at <= now}
+        if not due:
+            return
+        # Held by one that will see that it isn't its any more.
+        poll = self.settings.notification_poll
+        self._wanted.update({
+            number: now + random.uniform(0.2, 1.0) * poll for number in due})
+        started = time.monotonic()
+        for lease in self.matchmaker.lease_claims(
+                self.log, self.pool, due, self.settings.notification_lease):
+            number = lease.stripe
             stripe = stripes.Stripe(lease, self._start, self._window)
             stripe.until = started + self.settings.notification_lease
             stripe.committed = started

@@ -25,6 +25,7 @@ I/O thread.  ``site=None`` means the caller's own site.
 
 import abc
 from collections.abc import Iterable
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import json
@@ -405,6 +406,17 @@ class Matchmaker(abc.ABC):
             that fences (rule D5).
         :returns: the lease with the committed state, or None.
         """
+
+    def lease_claims(self, log: Log, pool: str, owners: Mapping[int, str],
+                     ttl: float) -> list[StripeLease]:
+        """Take those of several stripes that nobody holds.
+
+        :param owners: stripe -> token; see ``lease_claim``.
+        :returns: the leases that were taken.
+        """
+        leases = [self.lease_claim(log, pool, stripe, owner, ttl)
+                  for stripe, owner in owners.items()]
+        return [lease for lease in leases if lease is not None]
 
     @abc.abstractmethod
     def lease_commit(self, log: Log, pool: str, stripe: int, owner: str,

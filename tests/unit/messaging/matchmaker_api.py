@@ -404,6 +404,19 @@ class MatchmakerTests:
                          self.mm.lease_claim(*args, 'b', 60))
         self.assertEqual({}, self.mm.leases(LOG, 'q'))
 
+    def test_several_leases_are_claimed_at_once(self):
+        self.mm.lease_claim(LOG, 'p', 2, 'other', 60)
+        self.mm.lease_claim(LOG, 'p', 3, 'c', 60)
+        self.mm.lease_commit(LOG, 'p', 3, 'c', 0, 'state')
+        leases = self.mm.lease_claims(LOG, 'p', {1: 'a', 2: 'b', 3: 'd'}, 60)
+        self.assertEqual([base.StripeLease(1, 'a', ''),
+                          base.StripeLease(3, 'd', 'state')],
+                         sorted(leases, key=lambda lease: lease.stripe))
+        self.assertEqual({1: 'a', 2: 'other', 3: 'd'}, {
+            number: lease.owner
+            for number, lease in self.mm.leases(LOG, 'p').items()})
+        self.assertEqual([], self.mm.lease_claims(LOG, 'p', {}, 60))
+
     def test_lease_expires_and_fences(self):
         args = (LOG, '', 0)
         self.mm.lease_claim(*args, 'a', 60)
