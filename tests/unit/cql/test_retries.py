@@ -15,6 +15,8 @@
 
 import socket
 import struct
+import subprocess
+import sys
 import threading
 import time
 import types
@@ -285,3 +287,17 @@ class RetriesTest(unittest.TestCase):
                       timeout=0.6)
         self.assertLess(time.monotonic() - started, 5)
         self.assertEqual((1, 1), (one.requests, two.requests))
+
+
+class EventletTest(unittest.TestCase):
+
+    def test_in_greenlets(self):
+        """All of it, where sockets and threads are eventlet's."""
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c',
+             'import eventlet; eventlet.monkey_patch()\n'
+             'import unittest\n'
+             f'unittest.main({__name__!r}, argv=["x", "RetriesTest"])'],
+            capture_output=True, text=True, timeout=120, check=False)
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertRegex(done.stderr, r'Ran [1-9]\d+ tests')
