@@ -131,6 +131,8 @@ def environment(suite: suites.Suite, arguments: argparse.Namespace,
                 arguments.store)
     else:
         path.insert(0, str(HERE / 'site'))
+        if arguments.ignore_warning:
+            env['LUC_PEERS_IGNORE_WARNING'] = arguments.ignore_warning
         if not arguments.stock:
             env.update(database_environment(suite, arguments.store, folder))
     if env.get('PYTHONPATH'):
@@ -204,6 +206,9 @@ def main() -> int:
                         help='run in slices, keep there what has ended, and '
                              'go on with what is missing (not for '
                              'oslo-messaging)')
+    parser.add_argument('--ignore-warning', metavar='TEXT',
+                        help='drop warnings that begin so, which the suite '
+                             'may make errors; leaves results/ as it is')
     parser.add_argument('--no-record', action='store_true',
                         help='leave results/ as it is')
     arguments = parser.parse_intermixed_args()
@@ -248,7 +253,7 @@ def main() -> int:
               *counted[:2], len(failed) - len(ours), counted[2]))
     if arguments.regex:
         return 1 if ours else 0
-    if not arguments.no_record:
+    if not arguments.no_record and not arguments.ignore_warning:
         results.write(name, backend, counted, failed,
                       wall, began, suite.distribution, called)
         if not suite.transport:

@@ -40,6 +40,11 @@ if os.environ.get('LUC_PEERS_FORGET'):
     # cinder compares an engine's dialect with this name
     sqlite.dialect = stand_in.StandIn
 
+if os.environ.get('LUC_PEERS_IGNORE_WARNING'):
+    from tests.peers import warned
+
+    warned.ignore(os.environ['LUC_PEERS_IGNORE_WARNING'])
+
 if os.environ.get('LUC_PEERS_CALLS'):
     from tests.peers import calls
 
