@@ -294,6 +294,20 @@ class Store(abc.ABC):
     def write(self, batches: Sequence[Batch]) -> list[Outcome]:
         """Run conditional batches, one per group, in parallel."""
 
+    def write_both(self, batches: Sequence[Batch],
+                   entries: Sequence[IndexEntry], timestamp: int
+                   ) -> list[Outcome]:
+        """Write index entries and run batches that don't wait for them.
+
+        In one round if the store can: what `put_index` and `write` do.
+
+        :raises StoreUnavailable: not all entries may be there, and some of
+            the batches may have applied.
+        """
+        if entries:
+            self.put_index(entries, timestamp)
+        return self.write(batches)
+
     # --- index entries
 
     @abc.abstractmethod

@@ -20,6 +20,7 @@ absent exactly when it has neither a version nor a lock, also after a time to
 live, since no row marker stays behind.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
@@ -38,6 +39,18 @@ from luc_drivers.db.store.cassandra_requests import deal
 from luc_drivers.db.store.cassandra_requests import deal_index
 from luc_drivers.db.store.cassandra_requests import Requester
 from luc_drivers.db.store.cassandra_requests import Requests
+
+
+def _outcomes(results: Sequence[Any]) -> list[Outcome]:
+    """Return what the answers to conditional batches say."""
+    return [Outcome.UNKNOWN if isinstance(r, cql.Error)
+            else Outcome.APPLIED if r[0][0] else Outcome.REFUSED
+            for r in results]
+
+
+def _put(timestamp: int) -> Callable[[Any, tuple], tuple[str, tuple]]:
+    """Return what makes the statement that writes an index entry."""
+    return lambda texts, key: (texts.put_index, (*key, timestamp))
 
 
 class CassandraStore(base.Store):
@@ -239,6 +252,25 @@ class CassandraStore(base.Store):
     def write(self, batches: Sequence[base.Batch]) -> list[Outcome]:
         if not batches:
             return []
+        results = self._send(self._batches(batches))
+        failed = [r for r in results if isinstance(r, cql.Error)]
+        if len(failed) == len(results) and all(
+                cql.not_begun(e) for e in failed):
+            raise self._unavailable(failed[0]) from failed[0]
+        return _outcomes(results)
+
+    def write_both(self, batches: Sequence[base.Batch],
+                   entries: Sequence[base.IndexEntry], timestamp: int
+                   ) -> list[Outcome]:
+        requests = self._batches(batches)
+        results = self._send(requests + self._requester.index_writes(
+            entries, _put(timestamp)))
+        for result in results[len(requests):]:
+            if isinstance(result, cql.Error):
+                raise self._unavailable(result) from result
+        return _outcomes(results[:len(requests)])
+
+    def _batches(self, batches: Sequence[base.Batch]) -> Requests:
         requests = []
         for batch in batches:
             codec.check(batch)
@@ -252,14 +284,7 @@ class CassandraStore(base.Store):
             else:
                 request.batch = statements
             requests.append((locality, request))
-        results = self._send(requests)
-        failed = [r for r in results if isinstance(r, cql.Error)]
-        if len(failed) == len(results) and all(
-                cql.not_begun(e) for e in failed):
-            raise self._unavailable(failed[0]) from failed[0]
-        return [Outcome.UNKNOWN if isinstance(r, cql.Error)
-                else Outcome.APPLIED if r[0][0] else Outcome.REFUSED
-                for r in results]
+        return requests
 
     # --- index entries
 
@@ -274,8 +299,7 @@ class CassandraStore(base.Store):
 
     def put_index(self, entries: Iterable[base.IndexEntry],
                   timestamp: int) -> None:
-        self._write_index(
-            entries, lambda texts, key: (texts.put_index, (*key, timestamp)))
+        self._write_index(entries, _put(timestamp))
 
     def remove_index(self, entries: Iterable[base.IndexEntry],
                      timestamp: int) -> None:

@@ -170,20 +170,29 @@ class Committer:
     # --- one attempt
 
     def _attempt(self, run: _Run, txid: bytes) -> bool:
-        """Try to commit with a new id; tell whether it is committed."""
+        """Try to commit with a new id; tell whether it is committed.
+
+        Index entries go out with the locks, if there are any, but before
+        parents are looked at (rule 25): else who deletes one might see
+        neither entry nor lock.
+        """
         groups = writes.by_group(run.intents)
         entries = list(run.plan.index.added)
         several = len(groups) > 1 or bool(run.children)
         if several:
             primary = self._primary(groups)
             entries.append(writes.listing(primary, txid))
-        self._enter(entries, txid)
-        self.references.confirm(run.later, run.priority, run.deadline)
-        if several:
-            committed = self._several(run, txid, primary, groups)
+        if several and not run.later and not any(
+                i.check for i in run.intents):
+            committed = self._several(run, txid, primary, groups, entries)
         else:
-            (group, intents), = groups.items()
-            committed = self._one(group, intents, txid)
+            self._enter(entries, txid)
+            self.references.confirm(run.later, run.priority, run.deadline)
+            if several:
+                committed = self._several(run, txid, primary, groups)
+            else:
+                (group, intents), = groups.items()
+                committed = self._one(group, intents, txid)
         if committed:
             self._removals(run, txid)
         return committed
@@ -305,9 +314,14 @@ class Committer:
             g.locality != address.GLOBAL, -len(groups[g]), g.key))
 
     def _several(self, run: _Run, txid: bytes, primary: Group,
-                 groups: dict[Group, list[Intent]]) -> bool:
+                 groups: dict[Group, list[Intent]],
+                 entries: Sequence[IndexEntry] = ()) -> bool:
+        """Try to commit several groups.
+
+        :param entries: index entries that are still to be written.
+        """
         begin = self.clock.monotonic()
-        prepared = self._prepare(txid, primary, groups)
+        prepared = self._prepare(txid, primary, groups, entries)
         if prepared is None:
             return False
         try:
@@ -350,9 +364,11 @@ class Committer:
             intent.history, self.bounds.tombstone_ttl)
 
     def _prepare(self, txid: bytes, primary: Group,
-                 groups: dict[Group, list[Intent]]
+                 groups: dict[Group, list[Intent]],
+                 entries: Sequence[IndexEntry]
                  ) -> dict[Group, list[Intent]] | None:
-        """Lock the rows of all secondary groups, in parallel.
+        """Lock the rows of all secondary groups, in parallel, and write
+        index entries with it: they need only be there before the commit.
 
         :returns: what is locked; None: something was refused, and what had
             been locked is released (rule 29).
@@ -367,11 +383,24 @@ class Committer:
             writes.change(i, txid, 0) if i.check
             else writes.lock(i, txid, primary) for i in members))
             for group, members in targets.items()]
+        asked = {g: [i for i in members if not i.check]
+                 for g, members in targets.items()}
         step('prepare:send')
-        outcomes = self.store.write(batches)
+        if entries:
+            try:
+                step('index:send')
+                outcomes = self.store.write_both(
+                    batches, entries, micros(txid))
+                step('index:written')
+            except errors.StoreUnavailable:
+                # not now: this caller has waited for the store long enough
+                self.background.submit(lambda: self._release(asked, txid))
+                raise
+        else:
+            outcomes = self.store.write(batches)
         step('prepare:answered')
-        held = {g: [i for i in members if not i.check]
-                for (g, members), outcome in zip(targets.items(), outcomes)
+        held = {g: members
+                for (g, members), outcome in zip(asked.items(), outcomes)
                 if outcome is not Outcome.REFUSED}
         good = all(o is not Outcome.REFUSED for o in outcomes)
         doubtful = [g for g, o in zip(targets, outcomes)

@@ -40,14 +40,14 @@ BOUNDS = {
     'keystone.roles_of_user_and_project': 1,
     'keystone.revoke_events': 1,
     # wanted: 4
-    'placement.claim': 9,
-    'neutron.network_get': 7,
-    'neutron.networks_of_project': 8,
-    'neutron.subnet_get': 3,
+    'placement.claim': 8,
+    'neutron.network_get': 1,
+    'neutron.networks_of_project': 1,
+    'neutron.subnet_get': 1,
     'neutron.port_get': 2,
     'neutron.ports_of_server': 3,
-    'neutron.port_create': 30,
-    'neutron.port_bind': 52,
+    'neutron.port_create': 22,
+    'neutron.port_bind': 36,
 }
 
 

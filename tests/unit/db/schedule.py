@@ -25,6 +25,7 @@ from typing import Any
 
 import greenlet
 
+from luc_drivers.db import errors
 from luc_drivers.db.store import base
 from luc_drivers.db.transaction import clock
 from luc_drivers.testing import store_wrapper
@@ -192,21 +193,44 @@ class ScheduledStore(store_wrapper.StoreWrapper):
              ) -> list[list[base.Row]]:
         return self._each(reads, lambda r: self.inner.read([r], serial)[0])
 
-    def write(self, batches: Sequence[base.Batch]) -> list[base.Outcome]:
-        sent: list[bool] = []
+    def read_both(self, reads: Sequence[base.GroupRead],
+                  index_reads: Sequence[base.IndexRead]) -> tuple[
+                      list[list[base.Row]], list[list[tuple[bytes, bytes]]]]:
+        found = self._each([*reads, *index_reads], lambda one: (
+            self.inner.read([one]) if isinstance(one, base.GroupRead)
+            else self.inner.read_index([one]))[0])
+        return found[:len(reads)], found[len(reads):]
 
-        def one(batch: base.Batch) -> base.Outcome:
+    def write(self, batches: Sequence[base.Batch]) -> list[base.Outcome]:
+        return self.write_both(batches, (), 0)
+
+    def write_both(self, batches: Sequence[base.Batch],
+                   entries: Sequence[base.IndexEntry], timestamp: int
+                   ) -> list[base.Outcome]:
+        sent: list[bool] = []
+        failed: list[Exception] = []
+
+        def one(item: base.Batch | base.IndexEntry) -> base.Outcome | None:
+            if isinstance(item, base.IndexEntry):
+                try:
+                    self.inner.put_index([item], timestamp)
+                except errors.StoreUnavailable as error:
+                    failed.append(error)
+                return None
             try:
-                outcome = self.inner.write([batch])[0]
+                outcome = self.inner.write([item])[0]
             except Exception:
-                if sent or len(batches) > 1:
+                if sent or entries or len(batches) > 1:
                     # others of the call are sent: so the contract says
                     return base.Outcome.UNKNOWN
                 raise
             sent.append(True)
             return outcome
 
-        return self._each(batches, one)
+        answers = self._each([*batches, *entries], one)
+        if failed:
+            raise failed[0]
+        return answers[:len(batches)]
 
     def read_index(self, reads: Sequence[base.IndexRead]
                    ) -> list[list[tuple[bytes, bytes]]]:

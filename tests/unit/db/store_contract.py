@@ -220,6 +220,22 @@ class StoreContract(IndexContract, RegistersContract):
                          [[rest for rest, _ in one] for one in slices])
         self.assertEqual(([], []), self.store.read_both([], []))
 
+    def test_write_both(self):
+        """Batches and index entries, whatever becomes of the batches."""
+        group, other = self.group(), self.group()
+        key = RowKey(5, b'k')
+        self.put(other, insert(key, txid(1)))
+        entry = IndexEntry('at_site1', 5, 6, group.key, 0, b'', b'ref')
+        before = self.store.here.rounds
+        self.assertEqual([APPLIED, REFUSED], self.store.write_both(
+            [Batch(group, (insert(key, txid(2)),)),
+             Batch(other, (insert(key, txid(2)),))], [entry], 1))
+        self.assertEqual(1 if self.store.reads_ahead else 2,
+                         self.store.here.rounds - before)
+        self.assertEqual([txid(2)], [r.version for r in self.get(group)])
+        self.assertEqual([[(b'', b'ref')]], self.store.read_index(
+            [IndexRead('at_site1', 5, 6, group.key)]))
+
     def test_markers_are_read_by_name_only(self):
         group = self.group()
         marker = RowKey(base.MARKER_TABLE, txid(1))

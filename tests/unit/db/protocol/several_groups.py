@@ -14,6 +14,7 @@
 
 import dataclasses
 from typing import Any
+from unittest import mock
 
 from luc_drivers.db import errors
 from luc_drivers.db.store.base import MARKER_TABLE
@@ -61,6 +62,39 @@ class SeveralGroups(base.Contract):
             for k in keys:
                 self.assertIsNone(self.raw('items', k).lock)
                 self.assertEqual('a', self.get('items', k)[1])
+
+    def test_index_entries_go_out_with_the_locks(self):
+        keys = self.pair()
+        rows = [self.p.get('items', k) for k in keys]
+        v = self.key('v')
+        with mock.patch.object(self.p.store, 'write_both',
+                               wraps=self.p.store.write_both) as both:
+            self.p.commit(*[self.p.update(row, v=v) for row in rows])
+        (batches, entries, _), = [call.args for call in both.call_args_list]
+        self.assertEqual(1, len(batches))
+        # those of the two rows, and the sweeper's
+        self.assertEqual(3, len(entries))
+        self.assertEqual(sorted(keys), sorted(
+            self.q.values(r)[0] for r in self.q.find('items', 'items_v', v)))
+
+    def test_locks_go_where_the_entries_could_not_be_written(self):
+        keys = self.pair()
+        rows = [self.p.get('items', k) for k in keys]
+
+        def write_both(batches, entries, timestamp):
+            self.store.write(batches)
+            raise errors.StoreUnavailable('entries: injected')
+
+        with mock.patch.object(self.p.store, 'write_both', write_both):
+            self.assertRaises(
+                errors.StoreUnavailable, self.p.commit,
+                *[self.p.update(row, v='b') for row in rows])
+        self.assertEqual(1, sum(
+            self.raw('items', k).lock is not None for k in keys))
+        self.p.background.run()
+        for k in keys:
+            self.assertIsNone(self.raw('items', k).lock)
+            self.assertEqual('a', self.get('items', k)[1])
 
     def test_a_write_right_after_the_commit(self):
         # the rows are still locked by a committed transaction
