@@ -56,6 +56,8 @@ if TYPE_CHECKING:
 
 _INNER = 'luc statement'
 _WRITES = (Kind.INSERT, Kind.UPDATE, Kind.DELETE)
+#: parameters of a statement that is remembered
+_KEYED = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -67,15 +69,20 @@ class Mark:
     loaded: int
 
 
-def _key(sql: str, parameters: Parameters | None
+def _key(plan: Plan, parameters: Parameters | None
          ) -> tuple[str, Parameters] | None:
-    """Return what a statement is known by; None: by nothing."""
-    if parameters is None:
+    """Return what a statement is known by; None: it isn't remembered.
+
+    What writes seldom comes again with the same values; long lists of keys
+    neither, and they would take much memory.
+    """
+    if plan.kind is not Kind.SELECT or parameters is None or (
+            len(parameters) > _KEYED):
         return None
     if isinstance(parameters, Mapping):
-        key = sql, tuple(sorted(parameters.items()))
+        key = plan.sql, tuple(sorted(parameters.items()))
     else:
-        key = sql, tuple(parameters)
+        key = plan.sql, tuple(parameters)
     try:
         hash(key)
     except TypeError:
@@ -244,7 +251,7 @@ class Transaction:
                 self._ahead = ahead
         else:
             ahead.statement(self.schema, plan.tables,
-                            _key(plan.sql, parameters))
+                            _key(plan, parameters))
             yield
 
     def define(self, sql: str, query: Plan | None, parameters: Parameters,

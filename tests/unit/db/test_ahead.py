@@ -228,6 +228,19 @@ class HabitsTest(AheadTestCase):
             self.assertEqual(
                 ['new', 'old'], self.tags_of(connection, 1)[0])
 
+    def test_long_lists_are_not_remembered(self):
+        for count, rounds in ((40, [3, 1]), (65, [3, 3])):
+            spent = []
+            for _ in range(2):
+                with self.engine.begin() as connection:
+                    before = self.store.here.rounds
+                    connection.execute(sa.select(self.ports.c.id).where(
+                        self.ports.c.device_id.in_(
+                            ['server', *map(str, range(count - 1))]))).all()
+                    self.tags_of(connection, 1)
+                    spent.append(self.store.here.rounds - before)
+            self.assertEqual(rounds, spent)
+
     def test_the_least_recently_used_are_forgotten(self):
         known = habits.Habits()
         for number in range(3000):
