@@ -19,7 +19,6 @@ be, since each holds a token of its own.
 """
 
 from collections.abc import Iterable
-from collections.abc import Mapping
 from collections.abc import Sequence
 import functools
 import inspect
@@ -454,28 +453,18 @@ class CassandraMatchmaker(base.Matchmaker):
 
     def lease_claim(self, log: base.Log, pool: str, stripe: int, owner: str,
                     ttl: float) -> base.StripeLease | None:
-        leases = self.lease_claims(log, pool, {stripe: owner}, ttl)
-        return leases[0] if leases else None
-
-    def lease_claims(self, log: base.Log, pool: str,
-                     owners: Mapping[int, str],
-                     ttl: float) -> list[base.StripeLease]:
-        claim = ('UPDATE %s USING TTL ? SET owner = ? WHERE '
-                 % self._table('leases') + _LOG + ' AND pool = ? AND '
-                 'stripe = ? IF owner = null')
-        reads = {stripe: self._lease(log, pool, stripe) for stripe in owners}
-        taken = self.cql.attempt_many([
-            (claim, (times.ttl(ttl), owner, *reads[stripe][0]))
-            for stripe, owner in owners.items()])
-        maybe = [stripe for stripe, applied in zip(owners, taken)
-                 if applied is not False]
-        # What is not known is settled by this read as well.
-        rows = self.cql.run_many([reads[stripe][1] for stripe in maybe],
-                                 consistency=(
-                                     'SERIAL' if None in taken else 'QUORUM'))
-        return [base.StripeLease(stripe, found[0][0], found[0][1] or '')
-                for stripe, found in zip(maybe, rows)
-                if found and found[0][0] == owners[stripe]]
+        key, read = self._lease(log, pool, stripe)
+        if not self.cql.run_if(
+                [('UPDATE %s USING TTL ? SET owner = ? WHERE '
+                  % self._table('leases') + _LOG + ' AND pool = ? AND '
+                  'stripe = ? IF owner = null',
+                  (times.ttl(ttl), owner, *key))],
+                lambda row: row is not None and row[0] == owner, read):
+            return None
+        rows = self.cql.run(*read)
+        if not rows or rows[0][0] != owner:
+            return None
+        return base.StripeLease(stripe, owner, rows[0][1] or '')
 
     def lease_commit(self, log: base.Log, pool: str, stripe: int, owner: str,
                      ttl: float, state: str) -> bool:

@@ -90,8 +90,7 @@ class Session:
         return result
 
     def run_many(self, statements: Sequence[Statement],
-                 repeat: bool = True, consistency: str = 'QUORUM'
-                 ) -> list[list[tuple]]:
+                 repeat: bool = True) -> list[list[tuple]]:
         """Run statements in parallel and return the rows of each.
 
         When one fails, the others may have been carried out.
@@ -99,7 +98,7 @@ class Session:
         if not statements:
             return []
         results = self._execute([
-            cql.Request(text, params, consistency=consistency,
+            cql.Request(text, params, consistency='QUORUM',
                         idempotent=repeat)
             for text, params in statements])
         rows: list[list[tuple]] = []
@@ -148,23 +147,6 @@ class Session:
                 rows = self.run(*read, consistency='SERIAL')
                 return ours(rows[0] if rows else None)
         raise _translate(last) from last
-
-    def attempt_many(self, statements: Sequence[Statement]
-                     ) -> list[bool | None]:
-        """Attempt independent conditional writes in parallel, once each.
-
-        :returns: for each whether it was applied, None if that is not known:
-            a read at SERIAL tells.
-        :raises MatchmakerRefused: this role may not write them.
-        """
-        results = self._execute([
-            cql.Request(text, params, consistency='QUORUM', serial='SERIAL')
-            for text, params in statements])
-        for result in results:
-            if isinstance(result, cql.Refused):
-                raise _translate(result) from result
-        return [None if isinstance(result, cql.Error) else bool(result[0][0])
-                for result in results]
 
     def create(self, statements: Sequence[str], keyspace: str,
                tables: Sequence[str]) -> None:

@@ -99,41 +99,6 @@ class ConditionalTest(SessionCase):
         self.assertIn('[cassandra]username', str(error))
         self.assertIn('[bus]plane', str(error))
 
-    def test_attempts_in_parallel_are_made_once(self):
-        self.fake.execute_many = lambda requests: [
-            [(True,)], [(False, 'other')], cql.Unknown('?')]
-        self.assertEqual([True, False, None], self.session.attempt_many(
-            [('UPDATE … IF …', ())] * 3))
-
-    def test_attempt_that_is_not_allowed(self):
-        self.fake.answers = [cql.Refused('no permission')]
-        self.assertRaises(base.MatchmakerRefused, self.session.attempt_many,
-                          [('UPDATE … IF …', ())])
-
-
-class LeasesTest(SessionCase):
-    """Claims of several stripes whose answers are lost."""
-
-    def claims(self, *owners):
-        """Claim stripes 0 to 2; ``owners`` is what reads find."""
-        answers = iter([
-            [[(True,)], [(False, 'x')], cql.Unknown('?')],
-            [[(owner, None)] for owner in owners]])
-        self.fake.execute_many = lambda requests: (
-            self.fake.requests.extend(requests) or next(answers))
-        mm = cassandra.CassandraMatchmaker(self.settings)
-        mm.prepare = lambda: None
-        return [(lease.stripe, lease.owner) for lease in mm.lease_claims(
-            base.Log('n', 'e', 't'), 'p', {0: 'a', 1: 'b', 2: 'c'}, 60)]
-
-    def test_what_is_not_known_is_read(self):
-        self.assertEqual([(0, 'a'), (2, 'c')], self.claims('a', 'c'))
-        self.assertEqual(['SERIAL'] * 2, [
-            r.consistency for r in self.fake.requests[3:]])
-
-    def test_what_another_has_is_not_ours(self):
-        self.assertEqual([(0, 'a')], self.claims('a', 'y'))
-
 
 class OutageTest(SessionCase):
 
