@@ -207,7 +207,16 @@ class PokeSenderTest(support.TransportCase):
 
     def listen(self):
         self.sock = self.context.socket(zmq.ROUTER)
-        self.sock.bind(self.address)
+        end = time.monotonic() + 10.0
+        while True:
+            try:
+                self.sock.bind(self.address)
+                break
+            except zmq.ZMQError as e:
+                # the one before is closed by libzmq's own thread, later
+                if e.errno != zmq.EADDRINUSE or time.monotonic() > end:
+                    raise
+                time.sleep(0.02)
         self.address = self.sock.getsockopt(zmq.LAST_ENDPOINT).decode(
             ).rstrip('\0')
 
