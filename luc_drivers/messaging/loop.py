@@ -35,12 +35,11 @@ TICK = 0.2
 _EVENTS_AT_ONCE = 64
 #: requests under way beyond which the I/O thread works alone: it then sends
 #: and takes many records with each frame
-_CROWD = 8
+_CROWD = 3
 #: turns in a row that may fail before the thread gives up
 _MAX_FAULTS = 100
-#: seconds that the I/O thread leaves the loop to others after one has led;
-#: twice as long may wait what comes when nobody leads any more
-_NAP = 0.01
+#: seconds that the I/O thread leaves the leading one to wake up
+_STAND_BACK = 0.0001
 
 _monotonic = time.monotonic
 _NEVER = float('inf')
@@ -59,14 +58,6 @@ class SharedLoop(peers.PeerTable):
         self._leading = waiting.original('threading').Lock()
         #: the slot whose waiter polls
         self._leader: Any = None
-        #: wakes the I/O thread from its nap
-        self._nap: Any = waiting.NativeSlot()
-        self._napping = False
-        #: does it sleep for longer than _NAP?
-        self._sound = False
-        #: how often a thread ceased to lead
-        self._leaves = 0
-        self._leaves_seen = 0
         #: file descriptors that epoll reported and nobody has looked at
         self._reported: collections.deque[int] = collections.deque()
         #: when the I/O thread looks next by itself
@@ -115,11 +106,8 @@ class SharedLoop(peers.PeerTable):
                 turning.release()
 
     def _rouse(self) -> None:
-        """End the wait of whoever polls, or should."""
-        if self._napping and self._leader is None:
-            self._napping = False
-            self._nap.put(True)
-        elif not self._roused:
+        """End the wait of whoever polls."""
+        if not self._roused:
             self._roused = True
             self._wake.wake()
 
@@ -137,14 +125,11 @@ class SharedLoop(peers.PeerTable):
             self._leader = slot
             self._lead(slot, timeout)
         finally:
-            self._leaves += 1
             self._leader = None
             self._leading.release()
-            # What epoll reported to this thread is not told to another; and
-            # others wait for what they could not poll for.
-            if (self._sound or self.outstanding or self._commands or
-                    self._reported or self._ready or self.dirty or
-                    self._due < self._rests_until or not self._running):
+            # What epoll reported to this thread is not told to another.
+            if (self._commands or self._reported or self._ready or
+                    self.dirty or self._due < self._rests_until):
                 self._rouse()
         return slot.get(0)
 
@@ -192,8 +177,11 @@ class SharedLoop(peers.PeerTable):
                             raise
                         self._failed(e)
                     self._rests_until = until
-                if not self._commands and not self._stand_back(until):
-                    self._poll(max(0.0, until - _monotonic()))
+                if self._commands:
+                    continue
+                if self._leader_told():
+                    self._sleep(_STAND_BACK)
+                self._poll(max(0.0, until - _monotonic()))
         except BaseException as e:  # told to the agent, which logs it
             self._running = False
             self.tell(peers.LOG_LINE, 50, 'The transport\'s I/O thread died; '
@@ -204,35 +192,17 @@ class SharedLoop(peers.PeerTable):
             turning.acquire()
             self._teardown()
 
-    def _stand_back(self, until: float) -> bool:
-        """Sleep while others lead; is it worth another look whether they do?
-
-        Two that polled would take each other's events. As a leading thread
-        comes back soon, most often, it need not wake this one when it
-        ceases; unless this one sleeps soundly, as nobody has come or gone
-        for a while.
-        """
-        leaves = self._leaves
-        lately = leaves != self._leaves_seen
-        if not lately and self._leader is None:
-            return False
-        self._leaves_seen = leaves
-        self._sound = not lately
-        end = min(until, _monotonic() + _NAP) if lately else until
-        self._rests_until = end
-        # In this order: a thread that ceases to lead now sees that, or is
-        # seen to have ceased.
-        self._napping = True
-        if lately or self._leader is not None:
-            self._nap.get(max(0.0, end - _monotonic()))
-        self._napping = self._sound = False
-        return True
+    def _leader_told(self) -> bool:
+        """Has the leading thread not yet seen that its item is there?"""
+        leader = self._leader
+        return leader is not None and len(leader) > 0
 
     def _setup(self) -> None:
         self._wake = waiting.WakeFd()
         self._leader_wake = waiting.WakeFd()
         self._may_lead = not waiting.green()
         self._select = waiting.original('select')
+        self._sleep = waiting.original('time').sleep
         self._context = sockets.context()
         self._epoll = self._select.epoll()
         for wake in (self._wake, self._leader_wake):

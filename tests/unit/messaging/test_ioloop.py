@@ -14,7 +14,6 @@
 """Who runs the I/O loop: its thread, who pushes, and who waits."""
 
 import threading
-import time
 import unittest
 
 from luc_drivers.messaging import ioloop
@@ -94,58 +93,6 @@ class TurnsTest(unittest.TestCase):
         self.io.push(self.slot.put, 'item')
         first.join(2)
         self.assertFalse(first.is_alive())
-
-    def _nap(self):
-        """Have another thread stand back, as the I/O thread does."""
-        thread = threading.Thread(target=self.io._stand_back,
-                                  args=(time.monotonic() + 60,))
-        thread.start()
-        while not self.io._napping:
-            time.sleep(0.001)
-        self.addCleanup(thread.join, 5)
-        return thread
-
-    def test_nobody_stands_back_if_nobody_led(self):
-        self.assertFalse(self.io._stand_back(time.monotonic() + 60))
-
-    def test_nap_ends_soon_after_somebody_led(self):
-        self.slot.put('item')
-        self.io._leader = self.slot
-        self.io._leaves += 1
-        begun = time.monotonic()
-        self.assertTrue(self.io._stand_back(begun + 60))
-        self.assertLess(time.monotonic() - begun, 30)
-        # Nobody came or went since, and nobody leads.
-        self.io._leader = None
-        self.assertFalse(self.io._stand_back(begun + 60))
-
-    def test_sound_sleep_ends_when_the_leader_leaves(self):
-        self.io._leader = self.slot
-        nap = self._nap()
-        self.assertTrue(self.io._sound)
-        self.io._leader = None
-        self.assertIsNone(self.io.wait(waiting.NativeSlot(), 0.01))
-        nap.join(30)
-        self.assertFalse(nap.is_alive())
-
-    def test_nap_ends_when_a_leader_leaves_others_waiting(self):
-        self.io._leader = self.slot
-        nap = self._nap()
-        self.io._sound = False
-        self.io._leader = None
-        self.io.outstanding = 1
-        self.assertIsNone(self.io.wait(waiting.NativeSlot(), 0.01))
-        nap.join(30)
-        self.assertFalse(nap.is_alive())
-
-    def test_command_in_a_crowd_ends_the_nap(self):
-        self.io._leader = self.slot
-        nap = self._nap()
-        self.io._leader = None
-        self.io.running = 10
-        self.io.push(int)
-        nap.join(30)
-        self.assertFalse(nap.is_alive())
 
     def test_what_was_reported_to_a_leader_that_leaves_is_not_lost(self):
         # epoll tells of an edge once, and told this thread.
