@@ -277,6 +277,7 @@ def down(cloud: Cloud) -> None:
 def wipe(cloud: Cloud) -> None:
     """Stop everything and remove all that the cloud has written."""
     folder = cloud.settings.folder
+    onebox_settings.forget(cloud.settings)
     if not folder.exists():
         return
     for daemon in cloud.services():

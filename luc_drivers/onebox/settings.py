@@ -193,6 +193,14 @@ def save(settings: Settings) -> None:
         {'backend': settings.backend, 'store': settings.store}) + '\n')
 
 
+def forget(settings: Settings) -> None:
+    """Have commands that name no cloud no longer mean this one."""
+    current = _current(settings.state)
+    if (current.get('backend'), current.get('store')) == (
+            settings.backend, settings.store):
+        (settings.state / 'current.json').unlink()
+
+
 def write_private(path: pathlib.Path, text: str) -> None:
     """Write a file that holds passwords: mode 0600 from the start."""
     aside = path.with_name(path.name + '.new')

@@ -68,6 +68,17 @@ class CommandLineTest(OneboxTest):
         self.assertFalse((self.state / 'embedded').exists())
         self.assertTrue((self.state / 'cassandra').exists())
 
+    def test_wiped_cloud_is_no_longer_meant(self):
+        def meant():
+            return onebox_settings.load(self.state, None, None).variant
+
+        for backend, store in (('luc', 'embedded'), ('baseline', None)):
+            onebox_settings.save(self.cloud(backend, store).settings)
+        self.assertEqual(0, self.call('wipe', '--store', 'embedded')[0])
+        self.assertEqual('baseline', meant())
+        self.assertEqual(0, self.call('wipe')[0])
+        self.assertEqual('cassandra', meant())
+
 
 class DaemonTest(OneboxTest):
 
