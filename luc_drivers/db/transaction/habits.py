@@ -31,8 +31,8 @@ from luc_drivers.db.store.base import RowKey
 #: a table's slice of a group, a single row, or an index slice
 Item = tuple[Group, int] | tuple[Group, RowKey] | IndexRead
 
-#: statements that are remembered
-_MOST = 2048
+#: statements that are remembered; each with its items takes some kilobytes
+_MOST = 512
 #: items that may follow one of them; more are a list, whose reads are few
 WIDE = 64
 
