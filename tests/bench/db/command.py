@@ -31,6 +31,7 @@ from typing import Any
 
 from tests.bench import remote
 from tests.bench.db import report
+from tests.bench.db import servers
 from tests.bench.db import stores
 
 #: chunks into which a function's calls are cut, the stores taking turns
@@ -71,13 +72,11 @@ def main(arguments: list[str]) -> int:
     if parsed.command == 'report':
         report.show(parsed.files, parsed.plot)
         return 0
+    if parsed.command == 'stop':
+        servers.stop(parsed.state)
+        return 0
     names = tuple(parsed.stores.split(','))
     places = stores.Places(parsed.state, names)
-    if parsed.command == 'stop':
-        places.mariadb.stop()
-        if places.cassandra is not None:
-            places.cassandra.stop()
-        return 0
     for service in parsed.services.split(','):
         if parsed.command == 'seed':
             _seed(places, service, names, parsed.instances)

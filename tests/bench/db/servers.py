@@ -130,6 +130,17 @@ def start_cassandra(folder: pathlib.Path) -> cassandra.Cluster:
     return cluster
 
 
+def stop(folder: pathlib.Path) -> None:
+    """Stop the servers that run on a state's folder; data stays."""
+    folder = folder.absolute()
+    MariaDB(folder / 'mariadb').stop()
+    try:
+        cluster = cassandra.Cluster.load(folder / 'cassandra')
+    except cassandra.CassandraError:
+        return
+    cluster.stop()
+
+
 def cpu(pid: int) -> float:
     """Return the seconds of CPU that a process has used."""
     fields = pathlib.Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2]
