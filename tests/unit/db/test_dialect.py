@@ -213,6 +213,14 @@ class TestConnections(DialectCase):
             self.assertEqual(1, connection.exec_driver_sql(
                 'SELECT count(*) FROM t').scalar())
 
+    def table(self, engine):
+        """Make a table of numbers."""
+        table = sqlalchemy.Table(
+            't', sqlalchemy.MetaData(),
+            sqlalchemy.Column('a', sqlalchemy.Integer, primary_key=True))
+        table.create(engine)
+        return table
+
     def deleted_twice(self, look):
         """Delete the same rows in two transactions at once, as placement
         does with the allocations of a consumer.
@@ -220,10 +228,7 @@ class TestConnections(DialectCase):
         :returns: the counts of both, read after the commits.
         """
         engine = self.engine()
-        table = sqlalchemy.Table(
-            't', sqlalchemy.MetaData(),
-            sqlalchemy.Column('a', sqlalchemy.Integer, primary_key=True))
-        table.create(engine)
+        table = self.table(engine)
         with engine.begin() as connection:
             connection.execute(table.insert(), [{'a': 1}, {'a': 2}])
         gone = table.delete().where(table.c.a.in_([1, 2]))
@@ -245,10 +250,7 @@ class TestConnections(DialectCase):
 
     def test_row_counts(self):
         engine = self.engine()
-        table = sqlalchemy.Table(
-            't', sqlalchemy.MetaData(),
-            sqlalchemy.Column('a', sqlalchemy.Integer, primary_key=True))
-        table.create(engine)
+        table = self.table(engine)
         with engine.begin() as connection:
             self.assertEqual(2, connection.execute(
                 table.insert(), [{'a': 1}, {'a': 2}]).rowcount)
