@@ -113,7 +113,7 @@ class Database:
         self._rowids = itertools.count()
         self._together: tuple[Schema | None, dict[int, frozenset[int]]] = (
             None, {})
-        self._habits = habits.Habits()
+        self._habits = habits.Habits() if conf.remember_reads else None
         self._prepared = False
         self._lock = threading.Lock()
         self._catalog = catalog.Catalog(

@@ -58,6 +58,14 @@ transaction_opts = [
         'max_clock_skew', default=10.0, min=0.1,
         help='Seconds by which the clocks of two hosts may differ. '
              'Transactions from further in the future are refused.'),
+    cfg.BoolOpt(
+        'remember_reads', default=True,
+        help='A process remembers where transactions found what they read '
+             'after a statement, and reads that together with the statement '
+             'the next time: fewer rounds, but a later SELECT may then show '
+             'rows as they were at an earlier statement of its transaction, '
+             'as at MySQL\'s default isolation level. Off: only what the '
+             'profile of a service names is read ahead.'),
 ]
 
 

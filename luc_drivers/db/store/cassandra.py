@@ -41,13 +41,6 @@ from luc_drivers.db.store.cassandra_requests import Requester
 from luc_drivers.db.store.cassandra_requests import Requests
 
 
-def _outcomes(results: Sequence[Any]) -> list[Outcome]:
-    """Return what the answers to conditional batches say."""
-    return [Outcome.UNKNOWN if isinstance(r, cql.Error)
-            else Outcome.APPLIED if r[0][0] else Outcome.REFUSED
-            for r in results]
-
-
 def _put(timestamp: int) -> Callable[[Any, tuple], tuple[str, tuple]]:
     """Return what makes the statement that writes an index entry."""
     return lambda texts, key: (texts.put_index, (*key, timestamp))
@@ -252,12 +245,7 @@ class CassandraStore(base.Store):
     def write(self, batches: Sequence[base.Batch]) -> list[Outcome]:
         if not batches:
             return []
-        results = self._send(self._batches(batches))
-        failed = [r for r in results if isinstance(r, cql.Error)]
-        if len(failed) == len(results) and all(
-                cql.not_begun(e) for e in failed):
-            raise self._unavailable(failed[0]) from failed[0]
-        return _outcomes(results)
+        return self._outcomes(self._send(self._batches(batches)))
 
     def write_both(self, batches: Sequence[base.Batch],
                    entries: Sequence[base.IndexEntry], timestamp: int
@@ -268,7 +256,20 @@ class CassandraStore(base.Store):
         for result in results[len(requests):]:
             if isinstance(result, cql.Error):
                 raise self._unavailable(result) from result
-        return _outcomes(results[:len(requests)])
+        return self._outcomes(results[:len(requests)])
+
+    def _outcomes(self, results: Sequence[Any]) -> list[Outcome]:
+        """Return what the answers to conditional batches say.
+
+        :raises StoreUnavailable: there are some, and none was begun.
+        """
+        failed = [r for r in results if isinstance(r, cql.Error)]
+        if failed and len(failed) == len(results) and all(
+                cql.not_begun(e) for e in failed):
+            raise self._unavailable(failed[0]) from failed[0]
+        return [Outcome.UNKNOWN if isinstance(r, cql.Error)
+                else Outcome.APPLIED if r[0][0] else Outcome.REFUSED
+                for r in results]
 
     def _batches(self, batches: Sequence[base.Batch]) -> Requests:
         requests = []

@@ -29,6 +29,7 @@ import time
 from typing import Any
 import weakref
 
+from luc_drivers.db import errors
 from luc_drivers.native import original
 
 LOG = logging.getLogger(__name__)
@@ -55,6 +56,7 @@ class _State:
         self.thread: Any = None
         self.running = False
         self.dropped = 0
+        self.failing = False
         self.repeats: list[tuple[Task, float]] = []
 
 
@@ -183,10 +185,18 @@ class Background:
                 state.running = needed
             self._do(task)
 
-    @staticmethod
-    def _do(task: Task) -> None:
+    def _do(self, task: Task) -> None:
+        # what is left undone is found by readers or the sweeper
+        state = self._here()
         try:
             task()
+        except errors.OperationalError as exc:
+            # an outage meets every task: one line tells all
+            LOG.log(logging.DEBUG if state.failing else logging.WARNING,
+                    'Cleaning after commits is left to others until the '
+                    'store answers: %s', exc)
+            state.failing = True
         except Exception:
-            # what is left undone is found by readers or the sweeper
             LOG.exception('A background task failed')
+        else:
+            state.failing = False

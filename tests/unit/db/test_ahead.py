@@ -14,6 +14,7 @@
 
 import tempfile
 
+import fixtures
 import sqlalchemy as sa
 import testtools
 
@@ -29,6 +30,7 @@ class AheadTestCase(testtools.TestCase):
         super().setUp()
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
+        self.configure(folder.name)
         url = f'sqlite+luc:///neutron?store=embedded&path={folder.name}/db'
         self.engine = sa.create_engine(url)
         self.addCleanup(self.engine.dispose)
@@ -52,6 +54,9 @@ class AheadTestCase(testtools.TestCase):
                 connection.execute(self.attributes.insert().values(
                     id=number, revision_number=0))
                 self.tag(connection, number, 'old')
+
+    def configure(self, folder):
+        """Set the host's options; called before the engine is made."""
 
     def tag(self, connection, number, name):
         connection.execute(self.tags.insert().values(
@@ -118,8 +123,8 @@ class AheadTest(AheadTestCase):
                 ['new', 'old'], self.tags_of(connection, 1)[0])
 
 
-class HabitsTest(AheadTestCase):
-    """What followed a statement is read with it the next time."""
+class PortsTestCase(AheadTestCase):
+    """A server's ports, and what hangs on them."""
 
     def setUp(self):
         super().setUp()
@@ -157,6 +162,10 @@ class HabitsTest(AheadTestCase):
                     for _, number in found]
         return ([one[0] for one in found], tags,
                 spent + self.store.here.rounds - before)
+
+
+class HabitsTest(PortsTestCase):
+    """What followed a statement is read with it the next time."""
 
     def test_the_second_time_costs_one_round(self):
         self.assertEqual((['a'], [['old']], 3), self.show())
@@ -249,3 +258,26 @@ class HabitsTest(AheadTestCase):
         self.assertEqual({'kept'}, known.expected(0))
         self.assertEqual(frozenset(), known.expected(1))
         self.assertEqual({2999}, known.expected(2999))
+
+
+class NothingRememberedTest(PortsTestCase):
+
+    def configure(self, folder):
+        path = folder + '/luc.conf'
+        with open(path, 'w') as out:
+            out.write('[database]\nremember_reads = false\n')
+        self.useFixture(fixtures.EnvironmentVariable('LUC_CONFIG', path))
+
+    def test_each_time_costs_the_same(self):
+        for _ in range(3):
+            self.assertEqual((['a'], [['old']], 3), self.show())
+
+    def test_a_later_statement_shows_later_rows(self):
+        self.show()
+
+        def change():
+            with self.engine.begin() as other:
+                self.tag(other, 1, 'new')
+
+        self.assertEqual(
+            (['a'], [['new', 'old']], 3), self.show(between=change))

@@ -18,6 +18,7 @@ import threading
 import time
 import unittest
 
+from luc_drivers.db import errors
 from luc_drivers.db.transaction import background
 
 
@@ -48,6 +49,27 @@ class BackgroundTest(unittest.TestCase):
             self.background.submit(lambda: 1 / 0)
             self.background.submit(ready.set)
             self.assertTrue(ready.wait(5))
+
+    def test_an_outage_is_one_line(self):
+        def fail():
+            raise errors.StoreUnavailable('no node answers')
+
+        def run(*tasks):
+            ready = threading.Event()
+            for task in (*tasks, ready.set):
+                self.background.submit(task)
+            self.assertTrue(ready.wait(5))
+
+        with self.assertLogs(background.LOG, 'WARNING') as logs:
+            run(fail, fail)
+        self.assertEqual(1, len(logs.output))
+        self.assertIn('until the store answers: no node answers',
+                      logs.output[0])
+        self.assertNotIn('Traceback', logs.output[0])
+        # it has answered since: the next outage is told again
+        with self.assertLogs(background.LOG, 'WARNING') as logs:
+            run(fail)
+        self.assertEqual(1, len(logs.output))
 
     def test_flush_waits_for_what_is_needed(self):
         done = []

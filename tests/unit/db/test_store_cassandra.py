@@ -1,0 +1,87 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+
+"""What the Cassandra store makes of answers, without a server."""
+
+import unittest
+from unittest import mock
+
+from luc_drivers import cql
+from luc_drivers.db import errors
+from luc_drivers.db.store import base
+from luc_drivers.db.store import cassandra
+from luc_drivers.db.store.base import Batch
+from luc_drivers.db.store.base import Group
+from luc_drivers.db.store.base import IndexEntry
+from luc_drivers.db.store.base import Outcome
+from luc_drivers.db.store.base import RowKey
+from tests.unit.db.store_contract import insert
+from tests.unit.db.store_contract import txid
+
+UNREACHABLE = cql.Unavailable('no node answers')
+LOST = cql.Unknown('the connection broke')
+APPLIED, REFUSED = [(True,)], [(False,)]
+
+
+class AnswersTest(unittest.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.store = cassandra.CassandraStore(
+            'nova', base.StoreSettings(kind='cassandra'))
+
+    def answer(self, *results):
+        """Have the store hear these, and return what writes it."""
+        patch = mock.patch.object(self.store, '_send', autospec=True,
+                                  return_value=list(results))
+        patch.start()
+        self.addCleanup(patch.stop)
+
+    def batches(self, count):
+        return [Batch(Group('at_site1', b'%d' % n),
+                      (insert(RowKey(5, b'k'), txid(1)),))
+                for n in range(count)]
+
+    def entry(self):
+        return IndexEntry('at_site1', 5, 6, b'first', 0, b'', b'ref')
+
+    def test_what_was_sent_has_an_unknown_outcome(self):
+        self.answer(APPLIED, REFUSED, LOST, UNREACHABLE)
+        self.assertEqual(
+            [Outcome.APPLIED, Outcome.REFUSED, Outcome.UNKNOWN,
+             Outcome.UNKNOWN], self.store.write(self.batches(4)))
+
+    def test_no_batch_was_begun(self):
+        self.answer(UNREACHABLE, UNREACHABLE)
+        with self.assertRaisesRegex(
+                errors.StoreUnavailable, 'nova: no node answers'):
+            self.store.write(self.batches(2))
+
+    def test_no_batch_was_begun_beside_index_entries(self):
+        """Such a commit ends at once, not as one of unknown outcome."""
+        self.answer(UNREACHABLE, UNREACHABLE, [])
+        with self.assertRaisesRegex(
+                errors.StoreUnavailable, 'nova: no node answers'):
+            self.store.write_both(self.batches(2), [self.entry()], 1)
+
+    def test_an_index_entry_is_missing(self):
+        self.answer(APPLIED, LOST)
+        with self.assertRaisesRegex(
+                errors.StoreUnavailable, 'nova: the connection broke'):
+            self.store.write_both(self.batches(1), [self.entry()], 1)
+
+    def test_nothing_to_write(self):
+        self.answer([])
+        self.assertEqual([], self.store.write([]))
+        self.assertEqual(
+            [], self.store.write_both([], [self.entry()], 1))
