@@ -15,7 +15,8 @@
 A topic and priority has a log of its own, cut into stripes and buckets of a
 minute.  A sender appends to the stripes in turn.  The listeners of a pool
 share out its stripes: each holds a lease on those that have something for
-it, reads on from what was committed, and commits what was acknowledged.
+it, reads on from what was committed, hands out each sender's in the order
+sent, and commits what was acknowledged.
 Each pool gets each notification once; those that a listener had and did not
 acknowledge before it died go to another, and so may those that it did not
 commit (the last half second's).
@@ -23,14 +24,13 @@ commit (the last half second's).
 
 from collections.abc import Sequence
 import dataclasses
-import itertools
 import logging
 import random
 import threading
 import time
 import typing as ty
-import uuid
 
+from luc_drivers.messaging import ordering
 from luc_drivers.messaging import reader
 from luc_drivers.messaging import stripes
 from luc_drivers.messaging.mailbox import check_size
@@ -40,9 +40,14 @@ from luc_drivers.messaging.matchmaker import base
 LOG = logging.getLogger(__name__)
 
 
-def new_id() -> str:
-    """Return the id of a notification; a repeated ``send`` uses it again."""
-    return uuid.uuid4().hex
+@dataclasses.dataclass(frozen=True, slots=True)
+class Place:
+    """Where a notification goes; a repeated ``send`` uses it again."""
+
+    log: base.Log
+    stripe: int
+    entry: str
+    """Id of the entry."""
 
 
 class Sender:
@@ -53,48 +58,48 @@ class Sender:
         self.matchmaker = matchmaker
         self.settings = settings
         self.cipher = cipher
-        self._turns: dict[base.Log, ty.Iterator[int]] = {}
+        self._numbers: dict[base.Log, ordering.Numbers] = {}
         self._members: dict[base.Log, tuple[list[base.Route], float]] = {}
 
-    def send(self, namespace: str, exchange: str, topic: str, body: bytes,
-             entry_id: str | None = None) -> int:
-        """Store a notification; it is stored when this returns.
+    def place(self, namespace: str, exchange: str, topic: str) -> Place:
+        """Return the place of the next notification.
 
         :param topic: with its priority: ``notifications.info``.
-        :param entry_id: of ``new_id``, for an attempt that may be repeated.
-        :returns: the stripe that has it.
+        """
+        log = base.Log(namespace, exchange, topic)
+        numbers = self._numbers.get(log)
+        if numbers is None:
+            numbers = self._numbers.setdefault(log, ordering.Numbers())
+        entry, stripe = numbers.next(self.settings.notification_stripes)
+        return Place(log, stripe, entry)
+
+    def send(self, place: Place, body: bytes) -> None:
+        """Store a notification; it is stored when this returns.
+
         :raises MatchmakerUnavailable: it may or may not be stored.
         :raises MatchmakerRefused: it is too large to be stored.
         """
-        log = base.Log(namespace, exchange, topic)
-        turn = self._turns.get(log)
-        if turn is None:
-            # Each sender starts elsewhere, so that many load all alike.
-            turn = self._turns.setdefault(
-                log, itertools.count(random.randrange(1 << 16)))
-        number = next(turn) % self.settings.notification_stripes
-        append(self.matchmaker, self.settings, self.cipher, log, number,
-               base.LogEntry(entry_id or new_id(), body))
-        return number
+        append(self.matchmaker, self.settings, self.cipher, place.log,
+               place.stripe, base.LogEntry(place.entry, body))
 
-    def pokes(self, namespace: str, exchange: str, topic: str,
-              stripe: int) -> list[base.Route]:
-        """Return the listener of each pool that reads a stripe.
+    def pokes(self, place: Place) -> list[base.Route]:
+        """Return the listener of each pool that reads a place.
 
         They look by themselves every ``[bus]notification_poll``; to tell
         them at once is a courtesy.
         """
-        log = base.Log(namespace, exchange, topic)
+        log = place.log
         routes, when = self._members.get(log, ([], float('-inf')))
         now = time.monotonic()
         if now - when > self.settings.lookup_cache:
-            routes = self.matchmaker.lookup(namespace, exchange, topic,
-                                            kind=base.NOTIFICATION)
+            routes = self.matchmaker.lookup(
+                log.namespace, log.exchange, log.topic,
+                kind=base.NOTIFICATION)
             self._members[log] = routes, now
         pools: dict[str, list[base.Route]] = {}
         for route in routes:
             pools.setdefault(route.subscription.pool, []).append(route)
-        return [members[stripe % len(members)]
+        return [members[place.stripe % len(members)]
                 for members in pools.values()]
 
 
@@ -259,7 +264,9 @@ class Listener:
                 if now >= deadline:
                     break
                 wait = min(wait, deadline - now)
-            if wait > 0 and not self._due:
+            more = limit and not self._failing and any(
+                r.backlog for r in self._readers)
+            if wait > 0 and not self._due and not more:
                 self._wake.wait(wait)
         return []
 
@@ -314,8 +321,6 @@ class Listener:
             delivery = self._open(log_reader, entry, stripe)
             if delivery is not None:
                 found.append(delivery)
-        # Stripes are read one by one; hand out in the order sent.
-        found.sort(key=lambda d: d.entry.position)
         self._ready += found
         return bool(found)
 

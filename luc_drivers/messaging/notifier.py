@@ -41,13 +41,12 @@ def send(node: Any, namespace: str, exchange: str, topic: str, body: bytes,
     :param retry: attempts after the first one; None and -1 are endless.
     :raises MessageDeliveryFailure: the store did not take it.
     """
-    entry_id = notifications.new_id()
+    place = node.notifications.place(namespace, exchange, topic)
     attempts = 0
     wait = _RETRY_FIRST
     while True:
         try:
-            stripe = node.notifications.send(namespace, exchange, topic,
-                                             body, entry_id)
+            node.notifications.send(place, body)
             break
         except base.MatchmakerError as e:
             attempts += 1
@@ -61,21 +60,22 @@ def send(node: Any, namespace: str, exchange: str, topic: str, body: bytes,
                             'trying on: %s', topic, e)
         time.sleep(wait * random.uniform(0.7, 1.0))
         wait = min(wait * 2, _RETRY_MAX)
-    _poke(node, namespace, exchange, topic, stripe)
+    _poke(node, place)
 
 
-def _poke(node: Any, namespace: str, exchange: str, topic: str,
-          stripe: int) -> None:
+def _poke(node: Any, place: notifications.Place) -> None:
     """A hint to one reader of each pool; they look by themselves, too."""
+    log = place.log
     try:
-        routes = node.notifications.pokes(namespace, exchange, topic, stripe)
+        routes = node.notifications.pokes(place)
     except base.MatchmakerError as e:
-        LOG.debug('Readers of topic %s are not told: %s', topic, e)
+        LOG.debug('Readers of topic %s are not told: %s', log.topic, e)
         return
     for endpoint in {r.endpoint.instance: r.endpoint for r in routes
                      }.values():
         node.io.push(node.io.poke, endpoint,
-                     wire.address(namespace, exchange, topic, None))
+                     wire.address(log.namespace, log.exchange, log.topic,
+                                  None))
 
 
 class NotificationMessage(driver_base.RpcIncomingMessage):

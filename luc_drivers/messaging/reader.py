@@ -16,6 +16,7 @@ An idle log costs one read a poll: of its heads. Leases are taken only on
 stripes that have news, and given back when they have been quiet.
 """
 
+from collections.abc import Generator
 import logging
 import random
 import threading
@@ -24,6 +25,7 @@ import typing as ty
 import uuid
 import weakref
 
+from luc_drivers.messaging import ordering
 from luc_drivers.messaging import stripes
 from luc_drivers.messaging.matchmaker import base
 
@@ -36,7 +38,7 @@ COMMIT_INTERVAL = 0.5
 RESCAN_INTERVAL = 30.0
 #: Seconds between measurements of the store's clock.
 CLOCK_INTERVAL = 60.0
-#: Entries read at once.
+#: Entries of a stripe that are read at once.
 PAGE = 200
 
 _SECOND = 1_000_000
@@ -115,11 +117,18 @@ class LogReader:
         self._loss_reported = float('-inf')
         # Until when the pool's members matter: there was something to read.
         self._active_until = float('-inf')
+        self._pending = ordering.Pending()
+        self._looks = 0
+        # Stripes of ours that another holds -> since when we want them.
+        self._refused: dict[int, float] = {}
 
     @property
     def backlog(self) -> bool:
-        """Whether there is more to read at once."""
+        """Whether there is more to hand out or to read at once."""
+        if self._pending and not self._waits_for_stripe(time.monotonic()):
+            return True
         return any(s.backlog and not s.crowded
+                   and self._pending.count(s) < PAGE
                    for s in self._held.values())
 
     def prepare(self) -> None:
@@ -142,10 +151,45 @@ class LogReader:
     def scan(self, room: int) -> list[tuple[base.LogEntry, stripes.Stripe]]:
         """Look for news, read them, and commit.
 
-        :param room: read no more than this many.
+        :param room: return no more than this many.
+        :returns: those of each sender in the order sent.
         """
         now = time.monotonic()
         self._commit(now)
+        if self._pending:
+            self._pending.drop(lambda f: f.stripe.lost)
+        out = self._take(now, room)
+        if len(out) < room:
+            self._look(now)
+            out += self._take(now, room - len(out))
+        if not out and self._pending and room > 0:
+            # What it found needs another one (see ``ordering``).
+            self._look(time.monotonic())
+            out = self._take(now, room)
+        return [(found.entry, found.stripe) for found in out]
+
+    def _take(self, now: float, room: int) -> list[ordering.Found]:
+        """Return what can be handed out now."""
+        if not self._pending or room <= 0 or self._waits_for_stripe(now):
+            return []
+        # One that is crowded waits for something that may take for ever.
+        limit = min((s.front for s in self._held.values() if s.backlog
+                     and self._ours(s.number) and not s.crowded),
+                    default=float('inf'))
+        return self._pending.take(room, self._looks - 1, limit)
+
+    def _waits_for_stripe(self, now: float) -> bool:
+        """Whether something older may be in a stripe that we shall get.
+
+        Whoever holds it notices that it is ours and gives it back; it is
+        not waited for longer than that takes.
+        """
+        most = (self.settings.lookup_cache
+                + 2 * self.settings.notification_poll)
+        return any(now - since < most for since in self._refused.values())
+
+    def _look(self, now: float) -> None:
+        """Read all that is new in our stripes."""
         if (self._held or self._wanted or now < self._active_until
                 or self._members_at == float('-inf')):
             self._refresh_members(now)
@@ -155,13 +199,11 @@ class LogReader:
             self._note(now, self.matchmaker.log_heads(
                 self.log, _bucket(self._clock.now() - self._window) - 1))
         self._claim(now)
-        out: list[tuple[base.LogEntry, stripes.Stripe]] = []
-        # No stripe first every time, or busy ones would starve others.
-        order = list(self._held.values())
-        random.shuffle(order)
-        for stripe in order:
-            out += self._read(stripe, now, room - len(out))
-        return out
+        self._list_buckets()
+        self._read(now)
+        # Else members changed meanwhile: some of our stripes are unread.
+        if self._rescan_at > now:
+            self._looks += 1
 
     def _refresh_members(self, now: float, fresh: bool = False) -> None:
         age = now - self._members_at
@@ -234,10 +276,11 @@ class LogReader:
         """Take leases on our stripes that have news."""
         if any(at <= now for at in self._wanted.values()):
             self._refresh_members(now, fresh=True)
-        taken = []
         # (Those that are others' are found again when that changes.)
         self._wanted = {number: at for number, at in self._wanted.items()
                         if self._ours(number)}
+        self._refused = {number: since for number, since
+                         in self._refused.items() if number in self._wanted}
         due = {number: '%s/%s/%s' % (*self.member, uuid.uuid4().hex)
                for number, at in sorted(self._wanted.items()) if at <= now}
         if not due:
@@ -253,20 +296,28 @@ class LogReader:
             stripe = stripes.Stripe(lease, self._start, self._window)
             stripe.until = started + self.settings.notification_lease
             stripe.committed = started
-            taken.append(stripe)
             self._held[number] = stripe
             self._news[number] = now
             del self._wanted[number]
+            self._refused.pop(number, None)
+        for number in due:
+            if number not in self._held:
+                self._refused.setdefault(number, now)
+
+    def _list_buckets(self) -> None:
+        """Learn where stripes that were just taken have entries."""
+        taken = {number: stripe for number, stripe in self._held.items()
+                 if not stripe.listed}
         if not taken:
             return
         # What its last holder left may be in any bucket.
         heads = self.matchmaker.log_heads(
-            self.log, _bucket(min(s.since for s in taken)) - 1)
-        for stripe in taken:
-            stripe.buckets = {h.bucket for h in heads
-                              if h.stripe == stripe.number}
+            self.log, _bucket(min(s.since for s in taken.values())) - 1)
+        for number, stripe in taken.items():
+            stripe.buckets = {h.bucket for h in heads if h.stripe == number}
+            stripe.listed = True
         for head in self._newest(heads):
-            if head.stripe in self._held:
+            if head.stripe in taken:
                 self._marks[head.stripe] = head.mark
 
     def _hot(self, stripe: stripes.Stripe) -> bool:
@@ -275,34 +326,54 @@ class LogReader:
             self._news.get(stripe.number, float('-inf'))
             + self.settings.notification_late_window)
 
-    def _read(self, stripe: stripes.Stripe, now: float,
-              room: int) -> list[tuple[base.LogEntry, stripes.Stripe]]:
-        out: list[tuple[base.LogEntry, stripes.Stripe]] = []
-        if not (stripe.backlog or self._hot(stripe)):
-            return out
-        if not self._ours(stripe.number):
-            stripe.backlog = False
-            return out
-        if stripe.crowded:
-            return out
+    def _read(self, now: float) -> None:
+        """Read on in all stripes that may have something, side by side."""
+        readings = {}
+        for stripe in self._held.values():
+            if not (stripe.backlog or self._hot(stripe)):
+                continue
+            if not self._ours(stripe.number):
+                stripe.backlog = False
+            elif (not stripe.crowded
+                  and self._pending.count(stripe) < PAGE):
+                readings[stripe.number] = self._reading(stripe, now)
+        wanted = {number: next(reading, None)
+                  for number, reading in readings.items()}
+        while places := {number: place for number, place in wanted.items()
+                         if place is not None}:
+            pages = self.matchmaker.log_reads(
+                self.log, [(number, *place)
+                           for number, place in places.items()], PAGE)
+            for number, page in zip(places, pages):
+                try:
+                    wanted[number] = readings[number].send(page)
+                except StopIteration:
+                    wanted[number] = None
+
+    def _reading(self, stripe: stripes.Stripe, now: float
+                 ) -> Generator[tuple[int, int], list[base.LogEntry], None]:
+        """Ask for pages of a stripe: bucket and lowest position.
+
+        It ends when something was found: the others come next time.
+        """
         since = stripe.since
-        # It stays set when there is no room, or the store fails.
+        # It stays set when there is more, or the store fails.
         stripe.backlog = True
         for bucket in sorted(stripe.buckets):
             # One more than the positions ask for: a sender may have taken
             # the bucket by a clock that was late.
             while bucket >= _bucket(since) - 1:
-                if len(out) >= room:
-                    return out
-                page = self.matchmaker.log_read(
-                    self.log, stripe.number, bucket, since, PAGE)
+                page = yield bucket, since
                 with self._lock:
-                    out += [(e, stripe) for e in stripe.admit(page,
-                                                              self.pool)]
+                    new = stripe.admit(page, self.pool)
                     if page:
                         stripe.has_read(page[-1].position)
+                self._pending.add([ordering.Found(e, stripe, self._looks)
+                                   for e in new])
                 if len(page) < PAGE:
                     break
+                if self._pending.count(stripe) >= PAGE:
+                    return
                 since = max(since + 1, page[-1].position)
         with self._lock:
             stripe.has_read(stripe.top)
@@ -311,7 +382,6 @@ class LogReader:
             stripe.read_at = now
             oldest = _bucket(stripe.since) - 1
             stripe.buckets = {b for b in stripe.buckets if b >= oldest}
-        return out
 
     def _commit(self, now: float) -> None:
         """Commit and prolong leases; give back those not needed."""

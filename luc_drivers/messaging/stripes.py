@@ -56,7 +56,10 @@ def parse(state: str, start: int) -> Committed:
 
 
 def key_of(entry: base.LogEntry) -> str:
-    """Return what tells an entry from its requeued copies."""
+    """Return what tells an entry from others and from its requeued copies.
+
+    It is stored with the leases: older and newer versions must agree.
+    """
     return '%s:%d' % (entry.id[:16], entry.count)
 
 
@@ -82,6 +85,8 @@ class Stripe:
         self._from = done.low
         self.buckets: set[int] = set()
         """Buckets that have entries still to be read."""
+        self.listed = False
+        """Whether ``buckets`` has those of before the lease."""
         self.lost = False
         """Whether the lease is gone: others may have the entries now."""
         self.backlog = False
@@ -99,6 +104,11 @@ class Stripe:
     def since(self) -> int:
         """Lowest position to read: late writes included."""
         return max(self.start, min(self._from, self.top) - self.window)
+
+    @property
+    def front(self) -> int:
+        """Position up to which everything was read."""
+        return self._from
 
     @property
     def unfinished(self) -> int:

@@ -377,6 +377,14 @@ class Matchmaker(abc.ABC):
         :param since: lowest position, inclusive.
         """
 
+    def log_reads(self, log: Log, places: Sequence[tuple[int, int, int]],
+                  limit: int) -> list[list[LogEntry]]:
+        """Read several places of a log; see ``log_read``.
+
+        :param places: stripe, bucket and lowest position of each.
+        """
+        return [self.log_read(log, *place, limit) for place in places]
+
     @abc.abstractmethod
     def pool_add(self, log: Log, pool: str, start: int) -> int:
         """Make a pool durable (rule D5).

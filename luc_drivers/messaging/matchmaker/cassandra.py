@@ -401,13 +401,20 @@ class CassandraMatchmaker(base.Matchmaker):
 
     def log_read(self, log: base.Log, stripe: int, bucket: int, since: int,
                  limit: int) -> list[base.LogEntry]:
-        return [base.LogEntry(key, body or b'', count, pool, times.micros(at))
-                for key, body, count, pool, at in self.cql.run(
-                    'SELECT id, body, count, pool, position FROM %s WHERE '
-                    % self._table('log_entries') + _LOG + ' AND stripe = ? '
-                    'AND bucket = ? AND position >= ? LIMIT ?',
-                    (*self._log(log), stripe, bucket, times.least_uuid(since),
-                     limit))]
+        return self.log_reads(log, [(stripe, bucket, since)], limit)[0]
+
+    def log_reads(self, log: base.Log,
+                  places: Sequence[tuple[int, int, int]],
+                  limit: int) -> list[list[base.LogEntry]]:
+        answers = self.cql.run_many([
+            ('SELECT id, body, count, pool, position FROM %s WHERE '
+             % self._table('log_entries') + _LOG + ' AND stripe = ? '
+             'AND bucket = ? AND position >= ? LIMIT ?',
+             (*self._log(log), stripe, bucket, times.least_uuid(since),
+              limit)) for stripe, bucket, since in places])
+        return [[base.LogEntry(key, body or b'', count, pool,
+                               times.micros(at))
+                 for key, body, count, pool, at in rows] for rows in answers]
 
     def pool_add(self, log: base.Log, pool: str, start: int) -> int:
         table = self._table('pools')

@@ -28,6 +28,7 @@ from luc_drivers.messaging.matchmaker import base
 from luc_drivers.messaging.matchmaker import cassandra
 from tests.functional.messaging import test_matchmaker_cassandra
 from tests.unit.messaging import matchmaker_api
+from tests.unit.messaging import test_ordering
 
 FORK = multiprocessing.get_context('fork')
 
@@ -118,6 +119,12 @@ class MailboxTest(StoreCase):
                          first + [m.body for m in rest])
 
 
+class OrderTest(test_ordering.OrderTests, StoreCase):
+
+    def matchmaker(self):
+        return self.mm
+
+
 class NotificationsTest(StoreCase):
 
     def start(self, instance, pool, name):
@@ -161,7 +168,7 @@ class NotificationsTest(StoreCase):
         sender = notifications.Sender(self.mm, self.settings)
         bodies = [b'%03d' % n for n in range(100)]
         for body in bodies:
-            sender.send(self.namespace, 'x', 'n.info', body)
+            sender.send(sender.place(self.namespace, 'x', 'n.info'), body)
         shares = [list(iter(queue.get, None)) for _, queue in children]
         self.assertEqual(bodies, sorted(shares[0] + shares[1]))
         self.assertEqual(bodies, sorted(shares[2]))
@@ -176,7 +183,7 @@ class NotificationsTest(StoreCase):
         sender = notifications.Sender(self.mm, self.settings)
         bodies = [b'%03d' % n for n in range(40)]
         for body in bodies:
-            sender.send(self.namespace, 'x', 'n.info', body)
+            sender.send(sender.place(self.namespace, 'x', 'n.info'), body)
         process.join(20)
         self.assertEqual(-signal.SIGKILL, process.exitcode)
         before = [queue.get(timeout=1) for _ in range(7)]

@@ -124,8 +124,8 @@ class BusTest(BusCase):
         listener = notifications.Listener(
             self.mm, self.settings, 'ns', [('x', 'n.info')], 'p', 'i', '1')
         self.addCleanup(listener.close)
-        notifications.Sender(self.mm, self.settings).send(
-            'ns', 'x', 'n.info', b'')
+        sender = notifications.Sender(self.mm, self.settings)
+        sender.send(sender.place('ns', 'x', 'n.info'), b'')
         with mock.patch.object(admin, '_BESIDE', 0):
             row, = self.rows('bus', 'pool', 'list')
         self.assertEqual(('p', 0, 0), (row['pool'], row['readers'],
