@@ -57,7 +57,7 @@ def settings(args: argparse.Namespace) -> cassandra_config.NodeSettings:
         alone=False,
         token=token(args.site, args.address), cql_port=args.port,
         storage_port=args.storage_port, auth=args.auth, heap_mb=args.heap,
-        jmx_port=args.jmx_port,
+        long_lived=True, jmx_port=args.jmx_port,
         overrides={'auto_bootstrap': args.bootstrap})
 
 

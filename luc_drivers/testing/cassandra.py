@@ -85,7 +85,8 @@ class Cluster:
         taken, too.
     :param auth: whether a role and a password are needed.
     :param heap_mb: Java heap of each node, MiB.
-    :param durable: see :class:`~.cassandra_config.NodeSettings`.
+    :param durable, long_lived: see
+        :class:`~.cassandra_config.NodeSettings`.
     :param overrides: further entries of cassandra.yaml.
     """
 
@@ -94,13 +95,15 @@ class Cluster:
                  base_address: str = '127.0.0.1', cql_port: int = 9042,
                  storage_port: int = 7000, auth: bool = False,
                  heap_mb: int = 512, durable: bool = False,
+                 long_lived: bool = False,
                  overrides: dict | None = None) -> None:
         self.directory = pathlib.Path(directory).absolute()
         self.parameters: dict[str, Any] = {
             'sites': dict(sites or {'site1': 1}),
             'base_address': base_address, 'cql_port': cql_port,
             'storage_port': storage_port, 'auth': auth, 'heap_mb': heap_mb,
-            'durable': durable, 'overrides': dict(overrides or {})}
+            'durable': durable, 'long_lived': long_lived,
+            'overrides': dict(overrides or {})}
         self.nodes = self._settings()
 
     @classmethod
@@ -154,6 +157,7 @@ class Cluster:
                 storage_port=parameters['storage_port'],
                 auth=parameters['auth'], heap_mb=parameters['heap_mb'],
                 durable=parameters['durable'],
+                long_lived=parameters['long_lived'],
                 overrides=parameters['overrides'])
             for at, (site, place, count, number) in enumerate(placed)]
 

@@ -124,7 +124,7 @@ def start_cassandra(folder: pathlib.Path) -> cassandra.Cluster:
     except cassandra.CassandraError:
         cluster = cassandra.Cluster(
             folder, base_address=addresses.claim(), heap_mb=2048,
-            durable=False)
+            long_lived=True)
     if not all(node.answers for node in cluster.status()):
         cluster.start()
     return cluster

@@ -179,6 +179,8 @@ class NodeTest(base.BaseTestCase):
         self.assertIn('-Dcassandra.jmx.local.port=7199', text)
         # a node that forgets others at once could not be joined
         self.assertNotIn('ring_delay_ms=0', text)
+        # it lives for long: what is hot is compiled thoroughly
+        self.assertNotIn('TieredStopAtLevel', text)
 
     def test_node_that_joins(self):
         node.prepare(self.settings('--seeds', '10.0.0.1,10.0.0.2',

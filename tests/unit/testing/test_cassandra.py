@@ -72,6 +72,19 @@ class ConfigTest(unittest.TestCase):
         self.assertEqual('/d/conf:/jars/*', words[words.index('-classpath')
                                                   + 1])
 
+    def test_small_and_short_lived_nodes_take_little_cpu(self):
+        serial, first = '-XX:+UseSerialGC', '-XX:TieredStopAtLevel=1'
+        for options, expected in (
+                ({}, {serial, first}), ({'long_lived': True}, {serial}),
+                ({'heap_mb': 4096}, {'-XX:+UseG1GC', first})):
+            node = cassandra_config.NodeSettings(
+                directory=cassandra.pathlib.Path('/d'), **options)
+            words = cassandra_config.command(
+                node, '/java', cassandra.pathlib.Path('/jars'))
+            self.assertEqual(expected, {
+                word for word in words
+                if word in (first, serial, '-XX:+UseG1GC')})
+
     def test_logins_are_cheap(self):
         # Else all clients that come back after a restart starve each other.
         node = cassandra_config.NodeSettings(
