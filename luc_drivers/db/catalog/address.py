@@ -132,10 +132,11 @@ def index_key(table: Table, index: Index,
     """Return (first, rest) for values of the index's first columns.
 
     A whole key gives an entry's place, a shorter one the prefix of a slice
-    (at least one value, unless it is the scan index).
+    (at least one value, unless it is a scan index, all of whose entries are
+    in one partition per bucket).
     """
     if not index.columns:
-        return b'', b''
+        return b'', keys.encode_index(fold(table, index.order, values))
     folded = fold(table, index.columns, values)
     return keys.encode_index(folded[:1]), keys.encode_index(folded[1:])
 
@@ -144,7 +145,8 @@ def index_entry(table: Table, index: Index, values: Mapping[int, SQLValue],
                 where: Address) -> IndexEntry:
     """Return the entry of a row in an index."""
     ref = encode_ref(where.group.key, where.key.pk)
-    first, rest = index_key(table, index, pick(table, index.columns, values))
+    first, rest = index_key(
+        table, index, pick(table, index.key_columns, values))
     return IndexEntry(
         locality=where.group.locality, table=table.number,
         index=index.number, first=first, bucket=bucket(index, ref),

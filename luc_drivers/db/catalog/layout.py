@@ -52,6 +52,7 @@ class IndexLayout:
     public: bool = True
     primary: bool = False
     buckets: int = 1
+    order: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,8 @@ class Layout:
             self.group, list(self.by), list(self.key), self.locality,
             [[i.number, i.name, list(i.columns), list(i.unique),
               i.guard.value if i.guard else None, i.entries, i.public,
-              i.primary, i.buckets] for i in self.indexes]]
+              i.primary, i.buckets, *([list(i.order)] if i.order else [])]
+             for i in self.indexes]]
 
     @classmethod
     def unpack(cls, data: list[Any]) -> 'Layout':
@@ -89,7 +91,8 @@ class Layout:
             tuple(by), tuple(key), locality,
             tuple(IndexLayout(
                 i[0], i[1], tuple(i[2]), tuple(i[3]),
-                Guard(i[4]) if i[4] else None, *i[5:]) for i in indexes))
+                Guard(i[4]) if i[4] else None, *i[5:9],
+                *map(tuple, i[9:])) for i in indexes))
 
     def place(self) -> tuple[Any, ...]:
         """Return what decides where rows lie."""
@@ -162,6 +165,7 @@ class _Path:
 
     columns: tuple[str, ...]
     name: str
+    order: tuple[str, ...] = ()
 
 
 def _paths(reflected: Reflected, rule: Rule, profile: Profile,
@@ -191,7 +195,7 @@ def _trim(columns: tuple[str, ...], profile: Profile) -> tuple[str, ...]:
 
 def _access_paths(reflected: Reflected, rule: Rule, profile: Profile,
                   by: tuple[str, ...]) -> list[_Path]:
-    """Return the paths that need entries, longest first, then the scan.
+    """Return the paths that need entries, longest first, then the scans.
 
     None where the group gives the access already: for a table in one group,
     and for paths that start with the grouping columns.
@@ -214,14 +218,33 @@ def _access_paths(reflected: Reflected, rule: Rule, profile: Profile,
         if columns and set(columns[:len(by)]) != set(by):
             paths.setdefault(columns, name)
     ordered = sorted(paths.items(), key=lambda p: -len(p[0]))
-    return [*(_Path(c, n) for c, n in ordered), _Path((), 'scan')]
+    return [*(_Path(c, n) for c, n in ordered),
+            *_scans(reflected, rule, generated)]
+
+
+def _scans(reflected: Reflected, rule: Rule,
+           generated: set[str]) -> list[_Path]:
+    """Return the table's scan, in the order of its primary key, and those
+    in other orders that the profile wants."""
+    names = {c.name.lower(): c for c in reflected.columns}
+    scans: list[_Path] = []
+    for columns in (reflected.primary_key, *rule.orders):
+        found = [names.get(c.lower()) for c in columns]
+        order = tuple(c.name for c in found if c is not None)
+        # texts that a collation calls equal have one key, in its order
+        if len(order) < len(columns) or generated.intersection(order) or any(
+                c is not None and c.collation.upper() != 'BINARY'
+                for c in found):
+            order = ()
+        name = 'scan' if not scans else 'luc_by_' + '_'.join(order)
+        if order or not scans:
+            scans.append(_Path((), name, order))
+    return scans
 
 
 def _provided(path: tuple[str, ...],
               indexes: Iterable[tuple[str, ...]]) -> bool:
     """Tell whether one of these column lists starts with ``path``."""
-    if not path:
-        return () in indexes
     return any(other[:len(path)] == path for other in indexes)
 
 
@@ -295,20 +318,25 @@ def _indexes(layout: Layout, reflected: Reflected, profile: Profile,
             public=public, primary=unique.primary,
             buckets=rule.buckets.get(path, 1)))
     for wanted in paths:
-        there = [tuple(names[n] for n in i.columns)
-                 for i in kept if i.entries]
-        if _provided(wanted.columns, there):
+        if wanted.columns and _provided(wanted.columns, [
+                tuple(names[n] for n in i.columns)
+                for i in kept if i.entries]):
             continue
         path_numbers = tuple(numbers[c] for c in wanted.columns)
+        order = tuple(numbers[c] for c in wanted.order)
+        # the scan of a table with rows stays in the order that it has
         old = next((i for i in layout.indexes if i.entries and not i.unique
-                    and i.columns == path_numbers), None)
+                    and i.columns == path_numbers
+                    and (wanted.name == i.name == 'scan'
+                         or i.order == order)), None)
         if old is not None:
             kept.append(dataclasses.replace(old, name=wanted.name))
             continue
         kept.append(IndexLayout(
             number(), wanted.name, path_numbers, public=public,
             buckets=rule.buckets.get(
-                wanted.columns, 1 if wanted.columns else SCAN_BUCKETS)))
+                wanted.columns, 1 if wanted.columns else SCAN_BUCKETS),
+            order=order))
     return tuple(kept)
 
 
@@ -339,18 +367,20 @@ def update(layout: Layout, reflected: Reflected, profile: Profile,
     by_key = {names.get(n) for n in layout.key}
     unique = not layout.key or any(
         by_key.issuperset(u.columns) for u in _unique_keys(reflected))
-    if not unique or not left.issuperset((*layout.by, *layout.key)):
+    scan = next((i.order for i in layout.indexes if i.name == 'scan'), ())
+    fixed = (*layout.by, *layout.key, *scan)
+    if not unique or not left.issuperset(fixed):
         raise errors.NotSupportedError(
             'table %s has rows, which are stored by (%s): that key can not '
             'be dropped; copy the rows into a new table instead' % (
                 reflected.name,
                 ', '.join(name for n, name, _ in layout.columns
-                          if n in layout.key + layout.by)))
+                          if n in fixed)))
     new = dataclasses.replace(
         layout, columns=tuple(columns), next_column=following,
         indexes=tuple(
             i for i in layout.indexes
-            if left.issuperset((*i.columns, *i.unique))))
+            if left.issuperset((*i.columns, *i.unique, *i.order))))
     return dataclasses.replace(new, indexes=_indexes(
         new, reflected, profile, number, public=False))
 
@@ -393,7 +423,8 @@ def table(layout: Layout, reflected: Reflected,
             columns=tuple(names[n] for n in i.columns), buckets=i.buckets,
             entries=i.entries, public=i.public,
             unique_columns=tuple(names[n] for n in i.unique),
-            guard=i.guard, primary=i.primary) for i in layout.indexes),
+            guard=i.guard, primary=i.primary,
+            order=tuple(names[n] for n in i.order)) for i in layout.indexes),
         foreign_keys=reflected.foreign_keys, referenced_by=referenced_by,
         rowid_column=reflected.rowid_column, locality=layout.locality,
         sql=reflected.sql)

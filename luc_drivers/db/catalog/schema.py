@@ -73,7 +73,9 @@ class Index:
     """An access path with entries in the store, a unique key, or both.
 
     :ivar number: unique in the database, shared number space with tables.
-    :ivar columns: names, in order; empty = the table's scan index.
+    :ivar columns: names, in order; empty = a scan index of the table.
+    :ivar order: of a scan index: the columns in whose order its entries
+        are; empty = in no order that means anything.
     :ivar entries: False where the group or row key already gives the access
         (or the profile drops it): then it is a unique key only.
     :ivar public: False while it is back-filled: written, not read (rule 26).
@@ -91,6 +93,12 @@ class Index:
     unique_columns: tuple[str, ...] = ()
     guard: Guard | None = None
     primary: bool = False
+    order: tuple[str, ...] = ()
+
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns whose values an entry holds."""
+        return self.columns or self.order
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -161,7 +169,7 @@ class Table:
 
     @property
     def scan_index(self) -> Index | None:
-        """The index without columns; None for one-group tables."""
+        """The first index without columns; None for one-group tables."""
         for index in self.indexes:
             if not index.columns and index.entries:
                 return index

@@ -22,7 +22,9 @@ import dataclasses
 import itertools
 import math
 
+from luc_drivers.db import keys as encoding
 from luc_drivers.db.catalog import schema as schemas
+from luc_drivers.db.planner import limits
 from luc_drivers.db.planner import plan
 from luc_drivers.db.planner import predicates
 from luc_drivers.db.planner import text as texts
@@ -65,6 +67,21 @@ class FromQuery:
 Part = predicates.Term | FromQuery
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Pages:
+    """How the slices of a step are read by pages.
+
+    :ivar columns: the order that query and index share.
+    :ivar check: see `plan.Limit`; in normal form.
+    :ivar markers: see `limits.markers`.
+    """
+
+    wanted: limits.Wanted
+    columns: tuple[str, ...]
+    check: str
+    markers: tuple[tuple[limits.Mark, ...], ...] = ()
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Step:
     """An access of an analysis.
@@ -82,18 +99,19 @@ class Step:
     upper: predicates.Range | None = None
     unique: bool = False
     reference: str = ''
+    pages: Pages | None = None
 
     def same(self) -> tuple:
         """Return what makes two steps fetch the same rows."""
         return (self.table.name, self.path,
                 self.index.number if self.index else None,
-                self.columns, self.parts, self.lower, self.upper)
+                self.columns, self.parts, self.lower, self.upper, self.pages)
 
 
 class Fetch(plan.Access):
     """A step with the layout of one statement text."""
 
-    __slots__ = ('step', 'table', '_slots', '_queries')
+    __slots__ = ('step', 'table', '_slots', '_queries', '_check')
 
     def __init__(self, step: Step, slots: Sequence[texts.Slot]) -> None:
         self.step = step
@@ -102,6 +120,8 @@ class Fetch(plan.Access):
         queries = dict.fromkeys(
             p.query for p in step.parts if isinstance(p, FromQuery))
         self._queries = {q: texts.render(q.sql, slots) for q in queries}
+        if step.pages is not None:
+            self._check = texts.render(step.pages.check, slots)
 
     def __repr__(self) -> str:
         step = self.step
@@ -117,10 +137,12 @@ class Fetch(plan.Access):
             unique=step.unique, key_columns=step.columns)
         if step.path is plan.Path.SCAN:
             return bound
+        if not self._range(bound, parameters, query):
+            return bound
+        if step.pages is not None:
+            bound.limit = self._limit(step.pages, parameters, query)
         if not step.columns:
             bound.keys = [()]
-            return bound
-        if not self._range(bound, parameters, query):
             return bound
         keys, columns = self._keys(parameters, query)
         bound.keys = keys
@@ -132,8 +154,46 @@ class Fetch(plan.Access):
                 bound.keys = list(dict.fromkeys(k[:columns] for k in keys))
             bound.key_columns = step.columns[:columns]
             bound.unique = False
-            bound.lower = bound.upper = None
+            bound.lower = bound.upper = bound.limit = None
         return bound
+
+    def _limit(self, pages: Pages, parameters: plan.Parameters,
+               query: plan.RunQuery) -> plan.Limit | None:
+        wanted = pages.wanted
+        rows = limits.count([
+            values.plain(next(self._value(one, parameters)), query)
+            for one in wanted.operands])
+        if rows is None:
+            return None
+        sql, order = self._check
+        return plan.Limit(
+            rows, wanted.descending, wanted.ties, pages.columns, sql,
+            tuple(self._arguments(order, parameters)),
+            limits.first_page(rows),
+            limits.start(list(self._branches(pages, parameters, query)),
+                         wanted.descending))
+
+    def _branches(self, pages: Pages, parameters: plan.Parameters,
+                  query: plan.RunQuery) -> Iterator[list[plan.SQLValue]]:
+        """Yield the values of the branches of a marker."""
+        for marks in pages.markers:
+            found: list[plan.SQLValue] = []
+            for name, mark in zip(pages.columns, marks):
+                operand, = mark.operands
+                value = values.plain(
+                    next(self._value(operand, parameters)), query)
+                if value is None:
+                    # equal to nothing, above nothing
+                    break
+                affinity = self.table.column(name).affinity
+                found.append(values.range_end(
+                    value, affinity, query,
+                    upper=pages.wanted.descending))
+                if len(list(values.candidates(value, affinity, query))) > 1:
+                    yield found
+                    break
+            else:
+                yield found
 
     # --- values
 
@@ -181,18 +241,23 @@ class Fetch(plan.Access):
         """Set the range's ends; False if nothing can be in it."""
         step = self.step
         if step.index is None or len(step.columns) >= len(
-                step.index.columns):
+                step.index.key_columns):
             return True
-        column = step.table.column(step.index.columns[len(step.columns)])
+        column = step.table.column(step.index.key_columns[len(step.columns)])
         for end in (step.lower, step.upper):
             if end is None:
                 continue
-            given = next(self._value(end.operand, parameters))
-            value = values.plain(given, query)
-            if value is None:
+            ends = [values.range_end(value, column.affinity, query,
+                                     upper=end.upper)
+                    for operand in end.operands
+                    for given in self._value(operand, parameters)
+                    if (value := values.plain(given, query)) is not None]
+            if not ends:
                 return False
-            made = plan.Bound(values.range_end(
-                value, column.affinity, query, upper=end.upper),
+            farthest = max if end.upper else min
+            made = plan.Bound(
+                ends[0] if len(ends) == 1 else farthest(
+                    ends, key=lambda v: encoding.encode((v,))),
                 end.inclusive)
             if end.upper:
                 bound.upper = made

@@ -26,6 +26,7 @@ from typing import Any
 from luc_drivers.db.catalog import schema as schemas
 from luc_drivers.db.planner import access
 from luc_drivers.db.planner import build
+from luc_drivers.db.planner import limits
 from luc_drivers.db.planner import plan
 from luc_drivers.db.planner import predicates
 from luc_drivers.db.planner import render
@@ -40,6 +41,9 @@ _GROUP_ROWS = 5.0
 #: values that an IN list or an OR is taken to have
 _LIST = 10.0
 _LIMIT_ROWS = 20.0
+#: rows of a whole table that are read, page by page, until enough of them
+#: pass its conditions
+_SIFTED = 500.0
 #: what conditions without an index of their own leave over
 _FILTER = 0.02
 #: an OR is only tried where nothing better was found
@@ -80,13 +84,16 @@ class Chooser:
     """Chooses the accesses of one statement.
 
     :param ranges: the text of each query, by query, where it is known.
+    :param wanted: what is wanted of references that are read by pages.
     """
 
     def __init__(self, builder: build.Builder, facts: predicates.Facts,
-                 ranges: dict[scope.Query, str]) -> None:
+                 ranges: dict[scope.Query, str],
+                 wanted: dict[scope.Ref, limits.Wanted]) -> None:
         self._builder = builder
         self._facts = facts
         self._ranges = ranges
+        self._wanted = wanted
         self._settled: dict[scope.Ref, Choice] = {}
         self._sources: dict[predicates.Vertex, tuple] = {}
         self.notes: list[str] = []
@@ -109,7 +116,7 @@ class Chooser:
         whole: dict[str, int] = {}
         for choice in self._settled.values():
             for step in choice.steps:
-                if not step.columns:
+                if not step.columns and step.pages is None:
                     name = step.table.name
                     whole[name] = min(choice.wave,
                                       whole.get(name, choice.wave))
@@ -118,8 +125,8 @@ class Chooser:
         for choice in sorted(self._settled.values(), key=lambda c: c.wave):
             for step in choice.steps:
                 covered = whole.get(step.table.name)
-                if step.columns and covered is not None and (
-                        covered <= choice.wave):
+                if (step.columns or step.pages) and (
+                        covered is not None and covered <= choice.wave):
                     continue
                 if step.same() in done:
                     continue
@@ -178,6 +185,7 @@ class Chooser:
                 found = self._by_index(ref, index, column, facts)
                 if found is not None:
                     choices.append(found)
+        choices.extend(self._by_order(ref, column, facts))
         best = min(choices, key=lambda c: c.cost)
         best.rows = min([best.rows, *(
             c.rows for c in choices if c.steps[0].unique)])
@@ -283,6 +291,60 @@ class Chooser:
         return self._choice(
             ref, plan.Path.INDEX, index.columns[:len(chosen)], chosen, index,
             max(per_key, _GROUP_ROWS), 2, ranges)
+
+    def _by_order(self, ref: scope.Ref, column,
+                  facts: predicates.Facts) -> Iterator[Choice]:
+        """Yield the ways by slices that are in the query's order."""
+        wanted = self._wanted.get(ref)
+        table = ref.table
+        assert table is not None
+        if wanted is None:
+            return
+        for index in table.indexes:
+            if index.entries and index.public and index.key_columns:
+                found = self._ordered(ref, index, wanted, column, facts)
+                if found is not None:
+                    yield found
+
+    def _ordered(self, ref: scope.Ref, index: schemas.Index,
+                 wanted: limits.Wanted, column,
+                 facts: predicates.Facts) -> Choice | None:
+        chosen: list[_Column] = []
+        if index.columns:
+            for at, name in enumerate(index.columns):
+                # the first column's values have a partition each
+                if at and name == wanted.columns[0]:
+                    break
+                found = column(name)
+                if found is None:
+                    return None
+                chosen.append(found)
+        following = index.key_columns[len(chosen):]
+        shared = 0
+        for ours, theirs in zip(following, wanted.columns):
+            if ours != theirs:
+                break
+            shared += 1
+        prefix = index.columns[:len(chosen)]
+        if not shared or not wanted.grouped.issubset(
+                c.lower() for c in prefix):
+            return None
+        ranges = facts.ranges.get((ref, following[0]), [])
+        if chosen:
+            # a little less than the slice whole
+            rows = min(_LIMIT_ROWS, 900.0 / 10.0 ** len(chosen))
+        else:
+            others = len(wanted.conditions) > bool(ranges)
+            rows = _SIFTED if others else _LIMIT_ROWS
+        made = self._choice(ref, plan.Path.INDEX, prefix, chosen, index,
+                            rows, 2, ranges)
+        columns = following[:shared]
+        step, = made.steps
+        made.steps[0] = dataclasses.replace(step, pages=access.Pages(
+            wanted, columns, wanted.check(ref, columns),
+            limits.markers(facts.choices.get(ref.group, []), ref, columns,
+                           wanted.descending)))
+        return made
 
     def _choice(self, ref: scope.Ref, path: plan.Path,
                 columns: tuple[str, ...], chosen: list, index,

@@ -83,8 +83,13 @@ def _row(wave: int, step: access.Step) -> Row:
         notes.append('one row for each key')
     if step.lower or step.upper:
         assert step.index is not None
-        notes.append('range on ' + step.index.columns[len(step.columns)])
-    if not step.columns:
+        notes.append('range on ' + step.index.key_columns[
+            len(step.columns)])
+    if step.pages is not None:
+        notes.append('page by page in %s order of %s' % (
+            'descending' if step.pages.wanted.descending else 'ascending',
+            ', '.join(step.pages.columns)))
+    elif not step.columns:
         notes.append('the whole table'
                      + (', which is one group'
                         if step.path is plans.Path.GROUP else ''))

@@ -76,6 +76,34 @@ class Bound:
     inclusive: bool
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Limit:
+    """How much of an ordered slice is wanted, and where to begin.
+
+    :ivar rows: so many that match, from the slice's beginning.
+    :ivar descending: it begins at its end.
+    :ivar ties: all rows that are equal to the last of them in ``columns``
+        are wanted, too.
+    :ivar columns: the order: columns of the index after the access's.
+    :ivar check: a SELECT of ``columns`` of matching rows in the workspace,
+        whose WHERE can be added to; and its ``arguments``.
+    :ivar size: how many entries to read.
+    :ivar marker: the index key of values of ``columns``, or of the first of
+        them: what comes before it does not match; b'' = none.
+    :ivar after: ``rest`` of the entry to begin with; None: the first.
+    """
+
+    rows: int
+    descending: bool
+    ties: bool
+    columns: tuple[str, ...]
+    check: str
+    arguments: tuple[Any, ...]
+    size: int
+    marker: bytes = b''
+    after: bytes | None = None
+
+
 @dataclasses.dataclass(slots=True)
 class BoundAccess:
     """An access with its values: what the session fetches.
@@ -88,6 +116,8 @@ class BoundAccess:
     :ivar unique: each key binds a whole unique key: at most one row each, so
         a row already in the workspace with these values (``unique_columns``)
         makes the fetch unnecessary.
+    :ivar limit: only the beginning of each slice matters: it may be read by
+        pages (see `limits`).
     """
 
     table: schema.Table
@@ -98,6 +128,7 @@ class BoundAccess:
     upper: Bound | None = None
     unique: bool = False
     key_columns: tuple[str, ...] = ()
+    limit: Limit | None = None
 
 
 class Access:

@@ -29,6 +29,7 @@ from luc_drivers.db.catalog import schema as schemas
 from luc_drivers.db.planner import access
 from luc_drivers.db.planner import build
 from luc_drivers.db.planner import choose
+from luc_drivers.db.planner import limits
 from luc_drivers.db.planner import locks
 from luc_drivers.db.planner import parse
 from luc_drivers.db.planner import plan as plans
@@ -191,7 +192,9 @@ def _seen(normal: texts.Normal, kind: plans.Kind,
     ranges = queries.query_texts(normal.text, builder)
     chooser = choose.Chooser(
         builder, facts,
-        {q: t for q, t in ranges.items() if queries.runnable(q)})
+        {q: t for q, t in ranges.items() if queries.runnable(q)},
+        # whoever locks rows may see another one's in their place
+        {} if normal.lock else limits.find(builder.queries))
     waves = chooser.choose()
     made = _result(kind, waves, {r.table.name for r in builder.refs
                                  if r.table is not None},

@@ -69,9 +69,11 @@ class Term:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Range:
-    """The column is on one side of an operand."""
+    """The column is on one side of an operand; if there are several, of
+    one of them.
+    """
 
-    operand: Operand
+    operands: tuple[Operand, ...]
     upper: bool
     inclusive: bool
 
@@ -365,7 +367,7 @@ class Collector:
         operand = constant(there)
         if target is not None and operand is not None:
             facts.ranges.setdefault(target, []).append(
-                Range(operand, upper, inclusive))
+                Range((operand,), upper, inclusive))
 
     def _exists(self, tree: exp.Exists, block: scope.Block,
                 group: scope.Group, facts: Facts) -> None:
@@ -403,6 +405,15 @@ class Collector:
             terms = [f.terms[vertex][0] for f in branches]
             facts.terms.setdefault(vertex, []).append(Term(
                 tuple(o for t in terms for o in t.operands), True))
+        for vertex in dict.fromkeys(v for f in branches for v in f.ranges):
+            for upper in (False, True):
+                ends = [end for f in branches
+                        if (end := _end(f, vertex, upper)) is not None]
+                if len(ends) == len(branches):
+                    # a page's marker: a > 1 OR a = 1 AND b > 2
+                    facts.ranges.setdefault(vertex, []).append(Range(
+                        tuple(o for e in ends for o in e.operands), upper,
+                        any(e.inclusive for e in ends)))
         facts.choices.setdefault(group, []).append(branches)
 
     # --- queries
@@ -442,6 +453,17 @@ class Collector:
                 return
         self.facts.edges.setdefault(target, []).append(
             Edge(source, True, nulls=True))
+
+
+def _end(facts: Facts, vertex: Vertex, upper: bool) -> Range | None:
+    """Return the bound that a branch of an OR sets for a column."""
+    for found in facts.ranges.get(vertex, ()):
+        if found.upper is upper:
+            return found
+    for term in facts.terms.get(vertex, ()):
+        if not term.nulls:
+            return Range(term.operands, upper, True)
+    return None
 
 
 def _disjuncts(tree: exp.Expr) -> Iterator[exp.Expr]:

@@ -44,6 +44,9 @@ class Rule:
     :ivar without: indexes (as declared) that get no entries: columns that
         change with every write, or that no query starts from.
     :ivar indexes: further access paths.
+    :ivar orders: further orders in which all rows of the table are read
+        page by page; that of the primary key needs no mention. Each is one
+        more entry for each row: for columns that seldom change.
     :ivar buckets: {columns of an access path, after leading columns are left
         out: how many partitions its equal values are spread over}; () is the
         scan of the table.
@@ -55,6 +58,7 @@ class Rule:
     locality: str | None = None
     without: tuple[tuple[str, ...], ...] = ()
     indexes: tuple[tuple[str, ...], ...] = ()
+    orders: tuple[tuple[str, ...], ...] = ()
     buckets: Mapping[tuple[str, ...], int] = dataclasses.field(
         default_factory=dict)
 
@@ -73,11 +77,13 @@ def reference(group: str | None = None,
 def member(group: str, *by: str, key: tuple[str, ...] = (),
            without: tuple[tuple[str, ...], ...] = (),
            indexes: tuple[tuple[str, ...], ...] = (),
+           orders: tuple[tuple[str, ...], ...] = (),
            buckets: Mapping[tuple[str, ...], int] | None = None,
            locality: str | None = None) -> Rule:
     """Return the rule of a table whose rows join the group of ``by``."""
     return Rule(by=by, group=group, key=key, without=without,
-                indexes=indexes, buckets=buckets or {}, locality=locality)
+                indexes=indexes, orders=orders, buckets=buckets or {},
+                locality=locality)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,7 +37,11 @@ PROFILE = Profile('nova', {
             ('deleted', 'created_at'),
             ('terminated_at', 'launched_at'),
             # (host, deleted, cleaned) serves as well, and skips the deleted
-            ('host', 'node', 'deleted'))),
+            ('host', 'node', 'deleted')),
+        # a project's pages, newest first
+        indexes=(('project_id', 'deleted', 'created_at'),),
+        # everybody's, and those of nova-manage cell_v2 map_instances
+        orders=(('created_at', 'id'),)),
     'instance_extra': _BY_UUID,
     'instance_info_caches': _BY_UUID,
     'instance_metadata': _BY_UUID,
@@ -68,7 +72,8 @@ PROFILE = Profile('nova', {
             ('updated_at',)),
         indexes=(('source_compute', 'source_node'),
                  ('dest_compute', 'dest_node'))),
-    'services': Rule(indexes=(('binary', 'deleted'),)),
+    # each heartbeat asks for the lowest version, which only upgrades change
+    'services': Rule(indexes=(('binary', 'deleted', 'version'),)),
     'compute_nodes': Rule(indexes=(('service_id',),)),
     # one resource tracker writes the devices of one node
     'pci_devices': member('pci', 'compute_node_id'),

@@ -184,6 +184,10 @@ class IndexRead:
 
     :ivar lower: ``rest >= lower``; None = from the start.
     :ivar upper: ``rest < upper``; None = to the end.
+    :ivar limit: only so many entries, those nearest to the start; None =
+        all.
+    :ivar descending: the slice starts at its greatest entry; only with a
+        limit.
     """
 
     locality: str
@@ -193,6 +197,13 @@ class IndexRead:
     buckets: int = 1
     lower: bytes | None = None
     upper: bytes | None = None
+    limit: int | None = None
+    descending: bool = False
+
+    def cut(self, found: Iterable[tuple[bytes, bytes]]
+            ) -> list[tuple[bytes, bytes]]:
+        """Return the entries of all buckets in order, no more than asked."""
+        return sorted(found, reverse=self.descending)[:self.limit]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -313,7 +324,8 @@ class Store(abc.ABC):
     @abc.abstractmethod
     def read_index(self, reads: Sequence[IndexRead]) -> list[
             list[tuple[bytes, bytes]]]:
-        """Return for each read its (rest, ref) pairs, in order of rest."""
+        """Return for each read its (rest, ref) pairs, in order of rest, or
+        the other way round if it is descending."""
 
     @abc.abstractmethod
     def put_index(self, entries: Iterable[IndexEntry],

@@ -32,6 +32,9 @@ from luc_drivers.db.store.cassandra_texts import Statements
 #: partitions that one request reads at most: more would burden one
 #: coordinator, fewer cost the client more (0.2 ms of CPU a request)
 GROUPED = 24
+#: above every ``rest``, which starts with a type code of keys.py or is a
+#: transaction's id
+_ABOVE = b'\xff' * 17
 #: primary keys that one request lists at most
 LISTED = 1000
 
@@ -145,11 +148,17 @@ class Requester:
             Requests, list[list[int]]]:
         """Return requests, and for each the numbers of its reads."""
         shapes: dict[Any, list[int]] = {}
+        requests: Requests = []
+        targets: list[list[int]] = []
         for number, read in enumerate(reads):
+            if read.limit is not None:
+                some = self._index_parts(read)
+                requests += some
+                targets += [[number]] * len(some)
+                continue
             shapes.setdefault(
                 (read.locality, read.table, read.index, read.buckets,
                  read.lower, read.upper), []).append(number)
-        requests, targets = [], []
         for shape, numbers in shapes.items():
             locality, table, index, buckets, lower, upper = shape
             text = self.texts(locality).read_index[
@@ -164,6 +173,17 @@ class Requester:
                     consistency=schema.level(locality), idempotent=True)))
                 targets.append(chunk)
         return requests, targets
+
+    def _index_parts(self, read: base.IndexRead) -> Requests:
+        """Return one request for each bucket of a limited read: CQL does
+        not order the rows of several partitions while it pages."""
+        text = self.texts(read.locality).read_some[read.descending]
+        upper = _ABOVE if read.upper is None else read.upper
+        return [(read.locality, cql.Request(
+            text, [self.db(read.locality), read.table, read.index,
+                   read.first, bucket, read.lower or b'', upper, read.limit],
+            consistency=schema.level(read.locality), idempotent=True))
+            for bucket in range(read.buckets)]
 
     def index_writes(self, entries: Iterable[base.IndexEntry],
                      statement: Callable[[Statements, tuple], tuple]
@@ -233,8 +253,9 @@ def deal_index(chunk: Sequence[int], reads: Sequence[base.IndexRead],
     for first, rest, ref in rows:
         by_first.setdefault(first, []).append((rest, ref))
     for number in chunk:
-        # buckets come one after the other
-        results[number] = sorted(by_first.get(reads[number].first, ()))
+        # buckets come one after the other, or in a request each
+        results[number] = reads[number].cut(
+            [*results[number], *by_first.get(reads[number].first, ())])
 
 
 def _row(tbl: int, pk: bytes, ver: bytes | None, doc: bytes | None,

@@ -61,6 +61,14 @@ class Statements:
             (True, False): slices + ' AND rest >= ?',
             (False, True): slices + ' AND rest < ?',
             (True, True): slices + ' AND rest >= ? AND rest < ?'}
+        #: one partition's first entries, from one end; both bounds given
+        self.read_some = {
+            descending: (
+                f'SELECT first, rest, ref FROM {idx} WHERE db = ? '
+                'AND tbl = ? AND idx = ? AND first = ? AND bucket = ? '
+                'AND rest >= ? AND rest < ? ORDER BY rest '
+                f'{"DESC" if descending else "ASC"} LIMIT ?')
+            for descending in (False, True)}
         self.put_index = (
             f'INSERT INTO {idx} (db, tbl, idx, first, bucket, rest, ref) '
             'VALUES (?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?')

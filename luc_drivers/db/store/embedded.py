@@ -78,6 +78,15 @@ _READ_INDEX_BY = {
     (False, True): _READ_INDEX.format(' AND rest < ?'),
     (True, True): _READ_INDEX.format(' AND rest >= ? AND rest < ?'),
 }
+#: (descending): one bucket, by parameters 1 to 5; see _read_some
+_READ_SOME = {
+    descending: (
+        'SELECT rest, ref FROM idx WHERE loc = ?1 AND tbl = ?2 AND idx = ?3'
+        ' AND first = ?4 AND bucket = ?5 AND rest >= ?6'
+        ' AND (?7 IS NULL OR rest < ?7) AND gone IS NULL'
+        ' ORDER BY rest {0}, ref {0} LIMIT ?8').format(
+            'DESC' if descending else 'ASC')
+    for descending in (False, True)}
 _WRITE_INDEX = (
     'INSERT INTO idx (loc, tbl, idx, first, rest, ref, bucket, ts, gone)'
     ' VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE'
@@ -454,6 +463,8 @@ class EmbeddedStore(base.Store):
 
 def _read_index(sqlite: apsw.Connection,
                 read: base.IndexRead) -> list[tuple[bytes, bytes]]:
+    if read.limit is not None:
+        return _read_some(sqlite, read)
     values: list[Any] = [read.locality, read.table, read.index,
                          read.first, read.buckets]
     if read.lower is not None:
@@ -464,3 +475,14 @@ def _read_index(sqlite: apsw.Connection,
         _READ_INDEX_BY[read.lower is not None,
                        read.upper is not None], values).fetchall()
     return found
+
+
+def _read_some(sqlite: apsw.Connection,
+               read: base.IndexRead) -> list[tuple[bytes, bytes]]:
+    """Read the first entries of each bucket, and return the first of all."""
+    found: list[Any] = []
+    for bucket in range(read.buckets):
+        found += sqlite.execute(_READ_SOME[read.descending], (
+            read.locality, read.table, read.index, read.first, bucket,
+            read.lower or b'', read.upper, read.limit))
+    return read.cut(found)

@@ -148,6 +148,9 @@ def merged(accesses: Sequence[BoundAccess]) -> list[BoundAccess]:
         name = (access.table.number, access.path, access.unique,
                 access.index and access.index.number, access.lower,
                 access.upper, access.key_columns)
+        if access.limit is not None:
+            # each set of parameters has its own
+            access = dataclasses.replace(access, limit=None)
         first = found.get(name)
         if first is None:
             found[name] = access

@@ -17,6 +17,7 @@ and one for all groups.  What comes back may be too much, never too little.
 """
 
 from collections.abc import Sequence
+import dataclasses
 import logging
 import random
 from typing import Any
@@ -103,6 +104,19 @@ class Reader:
         :raises StoreUnavailable: from the store.
         :raises OperationalError: a bound was exceeded.
         """
+        whole = [a if a.limit is None else dataclasses.replace(a, limit=None)
+                 for a in accesses]
+        return [rows for rows, _ in self.pages(
+            schema, whole, localities, ahead)]
+
+    def pages(self, schema: Schema, accesses: Sequence[BoundAccess],
+              localities: Sequence[str] = (), ahead: Ahead | None = None
+              ) -> list[tuple[list[StoredRow], bytes | None]]:
+        """As `rows`, but accesses with a limit read one page only.
+
+        :returns: for each access its rows, and ``rest`` of the index entry
+            at the page's end; None if there are no more.
+        """
         wants, got = self._settled(accesses, localities, ahead)
         found, slices = got.rows, got.slices
         answers = []
@@ -117,7 +131,7 @@ class Reader:
             for place in want.entries:
                 self._follow(place, found, rows)
             stored = self._decoded(want, rows)
-            answers.append(stored)
+            answers.append((stored, want.boundary))
             if want.entries:
                 self._check(want, found, stored)
         return answers
@@ -192,9 +206,9 @@ class Reader:
                     first, rest = address.index_key(table, index, key)
                     lower, upper = wave.index_range(
                         access, rest, len(key) == len(index.columns))
-                    want.reads.append(IndexRead(
+                    want.reads.append(wave.page(access, IndexRead(
                         one, table.number, index.number, first,
-                        index.buckets, lower, upper))
+                        index.buckets, lower, upper)))
             else:
                 self._direct(want, access, path, one)
         return want
@@ -246,12 +260,14 @@ class Reader:
             rows, found = self.resolver.read(reads), []
         got.add(reads, rows, ahead)
         answers = dict(zip(slices, found))
-        if ahead is not None and self._quick(begin):
+        if ahead is not None and self.is_quick(begin):
             for read, entries in answers.items():
                 ahead.keep_index(read, entries)
         return answers
 
-    def _quick(self, begin: float) -> bool:
+    def is_quick(self, begin: float) -> bool:
+        """Tell whether no index entry that was stale since ``begin``, by
+        the monotonic clock, can have been removed (rule 12)."""
         return self.clock.monotonic() - begin < self.bounds.removal_delay
 
     def _candidates(self, wants: Sequence[wave.Wants], got: wave.Got,
@@ -274,7 +290,7 @@ class Reader:
                 begin = self.clock.monotonic()
                 answers = self._round(reads, slices + more, got, ahead)
                 step('reader:index-read')
-                if self._quick(begin):
+                if self.is_quick(begin):
                     break
             else:
                 raise errors.OperationalError(

@@ -39,6 +39,7 @@ from luc_drivers.db.rows import RowChange
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.transaction import compare_and_set
 from luc_drivers.db.transaction import foreign_keys
+from luc_drivers.db.transaction import paging
 from luc_drivers.db.transaction import unique_keys
 from luc_drivers.db.transaction.fetched import Fetched
 from luc_drivers.db.transaction.fetched import merged
@@ -164,11 +165,11 @@ class Transaction:
     def fetch(self, accesses: Sequence[BoundAccess]) -> None:
         """Load what these accesses find and what is not loaded yet."""
         wanted = [w for w in map(self.fetched.left, accesses) if w is not None]
-        if wanted:
-            answers = self.database.reader.rows(
-                self.schema, wanted, ahead=self._ahead)
-            for access, rows in zip(wanted, answers):
-                self.loaded.load(access.table, rows)
+        for access, rows, complete in paging.fetch(
+                self.database.reader, self.schema, wanted, self._ahead,
+                self.workspace.query):
+            self.loaded.load(access.table, rows)
+            if complete:
                 self.fetched.note(access)
 
     # --- savepoints

@@ -50,6 +50,8 @@ class Wants:
         default_factory=dict)
     #: the round of `Ahead` that gave them
     round: int = 0
+    #: ``rest`` of the entry up to which all are read; None: all are
+    boundary: bytes | None = None
 
 
 def index_range(access: BoundAccess, rest: bytes, whole: bool
@@ -63,6 +65,22 @@ def index_range(access: BoundAccess, rest: bytes, whole: bool
     if not rest and not whole:
         return None, None
     return keys.prefix_range(rest)
+
+
+def page(access: BoundAccess, read: IndexRead) -> IndexRead:
+    """Return what to read of a slice now."""
+    limit = access.limit
+    if limit is None:
+        return read
+    lower, upper = read.lower, read.upper
+    if limit.after is not None:
+        if limit.descending:
+            upper = limit.after + b'\0'
+        else:
+            lower = limit.after
+    return dataclasses.replace(
+        read, lower=lower, upper=upper, limit=limit.size,
+        descending=limit.descending)
 
 
 @dataclasses.dataclass(slots=True)
@@ -184,6 +202,12 @@ def note(want: Wants, read: IndexRead,
     """Note the places that an index slice points to."""
     locality, number = read.locality, want.table.number
     entries = want.entries
+    answer = list(answer)
+    if read.limit is not None and len(answer) >= read.limit:
+        last = answer[-1][0]
+        nearest = max if read.descending else min
+        want.boundary = last if want.boundary is None else nearest(
+            want.boundary, last)
     for rest, ref in answer:
         group, pk = address.decode_ref(ref)
         place = (Group(locality, group), RowKey(number, pk))

@@ -176,7 +176,7 @@ class MemoryStore(base.Store):
                 place for place, (_, there) in entries.items() if there and
                 (one.lower is None or place[0] >= one.lower) and
                 (one.upper is None or place[0] < one.upper)]
-        return sorted(found)
+        return one.cut(found)
 
     def _register(self, entries: Iterable[base.IndexEntry], timestamp: int,
                   there: bool) -> None:

@@ -16,6 +16,7 @@ It answers bound accesses as the real one does: by the bytes of keys.py, with
 stored rows only, and nothing of SQL.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -25,6 +26,7 @@ import apsw
 
 from luc_drivers.db import keys
 from luc_drivers.db.catalog import schema as schemas
+from luc_drivers.db.planner import limits
 from luc_drivers.db.planner import plan as plans
 from luc_drivers.db.planner import planner
 
@@ -51,7 +53,8 @@ def table(number: int, name: str, columns: Sequence[schemas.Column],
           group: Sequence[str] | None = None,
           key: Sequence[str] | None = None,
           indexes: Sequence[Sequence[str]] = (),
-          uniques: Sequence[Sequence[str]] = ()) -> schemas.Table:
+          uniques: Sequence[Sequence[str]] = (),
+          orders: Sequence[Sequence[str]] = ()) -> schemas.Table:
     """Return a table; grouped by row (or as one group, if it has no key)
     where ``group`` doesn't say otherwise."""
     by_name = {c.name: c for c in columns}
@@ -68,7 +71,13 @@ def table(number: int, name: str, columns: Sequence[schemas.Column],
                       unique_columns=tuple(c), primary=c == primary_key)
         for i, c in enumerate((tuple(primary_key), *uniques)) if c)
     if grouping:
-        made.append(schemas.Index(number * 100 + 99, f'{name}_scan', ()))
+        plain = all(by_name[c].collation == 'BINARY' for c in primary_key)
+        made.append(schemas.Index(
+            number * 100 + 98, 'scan', (), buckets=3,
+            order=tuple(primary_key) if plain else ()))
+        made.extend(schemas.Index(number * 100 + 80 + i, f'{name}_by{i}', (),
+                                  order=tuple(c))
+                    for i, c in enumerate(orders))
     definitions = [
         f'"{c.name}" {c.declared_type}'
         + (' COLLATE NOCASE' if c.collation == 'NOCASE' else '')
@@ -134,11 +143,51 @@ class Store:
     """Rows of all tables, found by accesses.
 
     :ivar fetched: the accesses so far.
+    :ivar paged: how many pages were read, and
+    :ivar left: how many entries of ordered slices were after them,
+    :ivar skipped: and how many before them.
     """
 
     def __init__(self, rows: Mapping[str, Sequence[Row]]) -> None:
         self.rows = rows
         self.fetched: list[plans.BoundAccess] = []
+        self.paged = 0
+        self.left = 0
+        self.skipped = 0
+
+    def pages(self, access: plans.BoundAccess, query: plans.RunQuery,
+              load: Callable[[list[Row]], None]) -> None:
+        """Load what an access means, page by page where it has a limit."""
+        for one in limits.split(access):
+            page: plans.BoundAccess | None = one
+            while page is not None:
+                boundary = self._page(page, load)
+                page = None if boundary is None or limits.enough(
+                    page, boundary, query) else limits.following(
+                        page, boundary)
+
+    def _page(self, access: plans.BoundAccess,
+              load: Callable[[list[Row]], None]) -> bytes | None:
+        if access.limit is None:
+            load(self.fetch(access))
+            return None
+        limit = access.limit
+        self.fetched.append(access)
+        found = self._entries(access)
+        count = len(found)
+        if limit.descending:
+            found = [f for f in found
+                     if limit.after is None or f[0] <= limit.after][::-1]
+        else:
+            found = [f for f in found
+                     if limit.after is None or f[0] >= limit.after]
+        self.skipped += count - len(found)
+        load([row for _, row in found[:limit.size]])
+        self.paged += 1
+        if len(found) < limit.size:
+            return None
+        self.left += len(found) - limit.size
+        return found[limit.size - 1][0]
 
     def fetch(self, access: plans.BoundAccess) -> list[Row]:
         """Return the rows that an access means."""
@@ -151,7 +200,7 @@ class Store:
         places = {c.name: i for i, c in enumerate(one.columns)}
         grouping = one.grouping.columns
         if access.path is plans.Path.INDEX:
-            return self._slice(access, places, rows)
+            return [row for _, row in self._entries(access)]
         columns = list(grouping)
         if access.path is plans.Path.ROW:
             columns += one.key
@@ -162,31 +211,37 @@ class Store:
         return [r for r in rows if keys.encode(
             [r.values[places[c]] for c in columns]) in wanted]
 
-    def _slice(self, access: plans.BoundAccess, places: Mapping[str, int],
-               rows: Sequence[Row]) -> list[Row]:
+    def _entries(self, access: plans.BoundAccess
+                 ) -> list[tuple[bytes, Row]]:
+        """Return the entries of a slice, with their rows, in order."""
+        rows = self.rows[access.table.name.lower()]
+        places = {c.name: i for i, c in enumerate(access.table.columns)}
         index = access.index
         assert index is not None and index.entries and index.public
         count = len(access.key_columns)
-        assert count and index.columns[:count] == access.key_columns
+        assert count or not index.columns and index.order
+        assert index.columns[:count] == access.key_columns
         found = []
         lower = (access.lower.value, access.lower.inclusive
                  ) if access.lower else None
         upper = (access.upper.value, access.upper.inclusive
                  ) if access.upper else None
         for row in rows:
-            values = [row.values[places[c]] for c in index.columns]
-            first = keys.encode_index(values[:1])
-            rest = keys.encode_index(values[1:])
+            values = [row.values[places[c]] for c in index.key_columns]
+            one = 1 if index.columns else 0
+            first = keys.encode_index(values[:one])
+            rest = keys.encode_index(values[one:])
             for key in access.keys:
                 assert len(key) == count
-                if first != keys.encode_index(key[:1]):
+                if first != keys.encode_index(key[:one]):
                     continue
                 low, high = keys.index_range(
                     keys.encode_index(key[1:]), lower, upper)
                 if low <= rest < high:
-                    found.append(row)
+                    found.append((rest, row))
                     break
-        return found
+        # equal ones in an order that is not SQLite's
+        return sorted(found, key=lambda f: (f[0], -f[1].rowid))
 
 
 @dataclasses.dataclass
@@ -224,11 +279,14 @@ def run_planned(of: schemas.Schema, rows: Mapping[str, Sequence[Row]],
 
     for wave in made.waves:
         for bound in [a.bind(parameters, query) for a in wave]:
-            name = bound.table.name.lower()
-            new = [r for r in store.fetch(bound)
-                   if r.rowid not in loaded[name]]
-            loaded[name].update(r.rowid for r in new)
-            load(database, bound.table, new)
+            def new(rows: list[Row], one: schemas.Table = bound.table
+                    ) -> None:
+                known = loaded[one.name.lower()]
+                fresh = [r for r in rows if r.rowid not in known]
+                known.update(r.rowid for r in fresh)
+                load(database, one, fresh)
+
+            store.pages(bound, query, new)
     outside = {
         name: {r.rowid: r.values for r in rows[name]
                if r.rowid not in loaded[name]} for name in of.tables}

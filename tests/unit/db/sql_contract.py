@@ -17,11 +17,12 @@ from sqlalchemy import orm
 
 from luc_drivers.db import dbapi
 from tests.unit.db.sql_constraints import ConstraintTests
+from tests.unit.db.sql_pages import PageTests
 from tests.unit.db.sql_transactions import TransactionTests
 from tests.unit.db.sql_values import ValueTests
 
 
-class SqlTests(ValueTests, ConstraintTests, TransactionTests):
+class SqlTests(ValueTests, ConstraintTests, TransactionTests, PageTests):
     """What SQL does; here: scripts, functions, SQLAlchemy."""
 
     def test_dump_and_script(self):

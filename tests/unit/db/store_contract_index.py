@@ -69,6 +69,38 @@ class IndexContract:
         found = self.slice(value, buckets=3, upper=b'a')
         self.assertEqual([b'', b'\0'], [r for r, __ in found])
 
+    def test_index_slices_from_one_end(self):
+        value = self.name()
+        entries = [self.entry(value, b'%02d' % (n // 2), b'ref%d' % (n % 2),
+                              n % 3) for n in range(40)]
+        self.store.put_index(entries, 1000)
+        self.store.remove_index([self.entry(value, b'00', b'ref0')], 1000)
+        pairs = [(e.rest, e.ref) for e in entries][1:]
+        for more, expected in (
+                ({'limit': 5}, pairs[:5]),
+                ({'limit': 5, 'descending': True}, pairs[:-6:-1]),
+                ({'limit': 100}, pairs),
+                ({'limit': 100, 'descending': True}, pairs[::-1]),
+                ({'limit': 3, 'lower': b'05'}, pairs[9:12]),
+                ({'limit': 3, 'upper': b'05', 'descending': True},
+                 pairs[8:5:-1]),
+                ({'limit': 9, 'lower': b'05', 'upper': b'07'}, pairs[9:13]),
+                ({'limit': 3, 'lower': b'05', 'upper': b'07',
+                  'descending': True}, pairs[12:9:-1]),
+                ({'limit': 3, 'lower': b'20'}, [])):
+            self.assertEqual(
+                expected, self.slice(value, buckets=3, **more), more)
+        self.assertEqual(
+            [pair for n, pair in enumerate(pairs, 1) if n % 3 == 0][:4],
+            self.slice(value, limit=4))
+        # with others, of the same first value, in one call
+        read = dict(locality='at_site1', table=1, index=2, first=value,
+                    buckets=3)
+        self.assertEqual(
+            [pairs[:2], pairs, pairs[:-3:-1]], self.store.read_index([
+                IndexRead(limit=2, **read), IndexRead(**read),
+                IndexRead(limit=2, descending=True, **read)]))
+
     def test_index_reads_are_answered_in_order(self):
         one, two = self.name(), self.name()
         self.store.put_index([self.entry(one, b'1'), self.entry(two, b'2')],

@@ -12,12 +12,16 @@
 
 """The catalog: numbers, log, leases, back-fill."""
 
+import dataclasses
+
 import fixtures
 import testtools
 
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import catalog
+from luc_drivers.db.catalog import layout
 from luc_drivers.db.catalog import log
+from luc_drivers.db.catalog import reflect
 from luc_drivers.db.catalog.schema import Guard
 from luc_drivers.db.profiles import base as profiles
 from luc_drivers.db.profiles import default
@@ -193,6 +197,60 @@ class TestLayout(CatalogCase):
             'parent': profiles.Rule(key=('deleted',))}))
         self.ddl(PARENT)
         self.assertEqual(('id',), self.table('parent').key)
+
+    def scans(self, name):
+        """Return the orders of a table's scan indexes, the scan first."""
+        table = self.table(name)
+        found = [i for i in table.indexes if not i.columns]
+        self.assertIs(found[0], table.scan_index)
+        return [i.order for i in found]
+
+    def test_scans_are_in_order(self):
+        self.catalog = self.process(profiles.Profile('p', {
+            't': profiles.Rule(orders=(('B', 'id'), ('missing',)))}))
+        self.ddl('CREATE TABLE t (id INTEGER PRIMARY KEY, a, b)',
+                 'CREATE TABLE u (a TEXT, b INT, PRIMARY KEY (a, b))',
+                 'CREATE TABLE folded (a TEXT COLLATE NOCASE PRIMARY KEY)',
+                 'CREATE TABLE bare (a INT UNIQUE)')
+        self.assertEqual([('id',), ('b', 'id')], self.scans('t'))
+        self.assertEqual([('a', 'b')], self.scans('u'))
+        self.assertEqual([()], self.scans('folded'))
+        self.assertEqual([()], self.scans('bare'))
+        # another process reads the same from the log
+        other = self.process(profiles.Profile('p')).current()
+        self.assertEqual(self.table('t').indexes, other.table('t').indexes)
+
+    def test_columns_of_the_scan_stay(self):
+        self.catalog = self.process(profiles.Profile('p', {
+            't': profiles.Rule(by=('u',), key=('u',), orders=(('b',),))}))
+        self.ddl('CREATE TABLE t (id INT, u TEXT NOT NULL UNIQUE, a, b, '
+                 'CONSTRAINT k PRIMARY KEY (id))')
+        table = self.table('t')
+        self.assertEqual((('u',), [('id',), ('b',)]),
+                         (table.key, self.scans('t')))
+        # that of a further order goes with its column
+        self.ddl('ALTER TABLE t DROP COLUMN b')
+        self.assertEqual([('id',)], self.scans('t'))
+
+    def test_layouts_from_before_there_was_an_order(self):
+        before = layout.Layout(
+            1, ((1, 'id', None), (2, 'a', None)), 3, 1, (1,), (1,),
+            'at_site1', (layout.IndexLayout(2, 'scan', (), buckets=4),))
+        packed = before.pack()
+        self.assertEqual(9, len(packed[-1][0]))
+        self.assertEqual(before, layout.Layout.unpack(packed))
+        ordered = dataclasses.replace(before, indexes=(
+            dataclasses.replace(before.indexes[0], order=(1,)),))
+        self.assertEqual(ordered, layout.Layout.unpack(ordered.pack()))
+        # rows have entries in the scan: it stays as it is
+        numbers = iter(range(10, 20))
+        twin = reflect.Twin()
+        twin.run('CREATE TABLE t (id INTEGER PRIMARY KEY, a)')
+        twin.run('CREATE INDEX ia ON t (a)')
+        after = layout.update(before, twin.table('t'),
+                              profiles.Profile('p'), numbers.__next__)
+        self.assertEqual([()], [i.order for i in after.indexes
+                                if not i.columns])
 
     def test_leading_columns_with_few_values(self):
         self.catalog = self.process(profiles.Profile('p'))

@@ -16,6 +16,8 @@ Two processes are two Database objects on one embedded store; what the
 second one does while the first waits for it is done in place of the wait.
 """
 
+from unittest import mock
+
 import apsw
 import fixtures
 import testtools
@@ -24,6 +26,8 @@ from luc_drivers.db import errors
 from luc_drivers.db.catalog import backfill
 from luc_drivers.db.catalog import catalog
 from luc_drivers.db.engine import Database
+from luc_drivers.db.planner import limits
+from luc_drivers.db.profiles import base
 from luc_drivers.db.store.base import StoreSettings
 from luc_drivers.db.transaction import session
 
@@ -84,6 +88,26 @@ class TestBackfill(testtools.TestCase):
     def ids(self, process, condition):
         return [r for r, in process.run(
             'SELECT id FROM t WHERE %s ORDER BY id' % condition)]
+
+    def test_an_order_that_the_profile_has_now(self):
+        profile = base.Profile('p', {'t': base.Rule(orders=(('b', 'id'),))})
+        self.one.catalog.profile = profile
+        self.run_all(self.one, 'CREATE INDEX ia ON t (a)',
+                     "INSERT INTO t VALUES (9, 'v9', 1)",
+                     'DELETE FROM t WHERE id = 4')
+        table = self.one.catalog.current().table('t')
+        self.assertEqual(
+            [(('id',), True), (('b', 'id'), True)],
+            [(i.order, i.public) for i in table.indexes if not i.columns])
+        with mock.patch.object(limits, 'first_page', lambda n: n + 1):
+            self.assertEqual([(1, 9), (1, 5)], self.one.run(
+                'SELECT b, id FROM t ORDER BY b DESC, id DESC LIMIT 2'))
+            self.assertEqual([(0, 6), (1, 1), (1, 3)], self.one.run(
+                'SELECT b, id FROM t WHERE b > 0 OR b = 0 AND id > 2 '
+                'ORDER BY b, id LIMIT 3'))
+        self.two.now += catalog.REFRESH
+        self.assertEqual([(1, 9)], self.two.run(
+            'SELECT b, id FROM t ORDER BY b DESC, id DESC LIMIT 1'))
 
     def test_alone_nobody_waits(self):
         self.one.run('CREATE INDEX ib ON t (b)')

@@ -46,7 +46,6 @@ SCANNED = {
     ('keystone', 'project_tag'): 'with a list of projects by depth',
     ('keystone', 'project_option'): 'with a list of projects by depth',
     ('keystone', 'assignment'): 'a list of all assignments',
-    ('keystone', 'group'): 'a list of all groups',
     ('keystone', 'id_mapping'): 'a list, and purging of all mappings',
     ('placement', 'resource_providers'):
         'is there any nested provider: IS NOT NULL is no equality',
