@@ -114,11 +114,14 @@ class Pending:
         :param look: number of the last look that was completed.
         :param limit: highest position that can be handed out.
         """
-        free = [f for f in self._found
-                if f.look < look and f.entry.position <= limit]
-        if not free:
+        newest = max((f.entry.position for f in self._found
+                      if f.look < look and f.entry.position <= limit),
+                     default=None)
+        if newest is None:
             return []
-        # Positions may contradict the senders: these belong before others.
+        # The last look may have found what belongs before these.
+        free = [f for f in self._found if f.entry.position <= newest]
+        # So may what the positions say is newer, against its sender.
         last: dict[str, int] = {}
         for found in free:
             last[found.sender] = max(found.number,

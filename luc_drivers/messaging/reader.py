@@ -334,8 +334,9 @@ class LogReader:
                 continue
             if not self._ours(stripe.number):
                 stripe.backlog = False
-            elif (not stripe.crowded
-                  and self._pending.count(stripe) < PAGE):
+            elif self._pending.count(stripe) >= PAGE:
+                stripe.backlog = True
+            elif not stripe.crowded:
                 readings[stripe.number] = self._reading(stripe, now)
         wanted = {number: next(reading, None)
                   for number, reading in readings.items()}

@@ -38,6 +38,9 @@ from tests.unit.messaging import matchmaker_api
 from tests.unit.messaging import test_notifications
 
 
+LOG = test_notifications.LOG
+
+
 class OrderTests:
     """For every matchmaker; ``matchmaker`` returns one."""
 
@@ -101,6 +104,24 @@ class OrderTests:
         for body in bodies:
             self.send(body)
         self.assertEqual(bodies, self.take(self.listen(), len(bodies)))
+
+    def test_slow_listener(self):
+        """It takes one by one, and others are sent meanwhile."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'luc_drivers.messaging.reader.PAGE', 3))
+        self.settings = self.settings.replace(mailbox_batch=1)
+        listener = self.listen()
+        bodies = [b'%03d' % n for n in range(120)]
+        left = iter(bodies)
+        for body in itertools.islice(left, 80):
+            self.send(body)
+        got = []
+        deadline = time.monotonic() + 60
+        while len(got) < 120 and time.monotonic() < deadline:
+            got += self.take(listener, 1, limit=1)
+            for body in itertools.islice(left, 1):
+                self.send(body)
+        self.assertEqual(bodies, got)
 
     def test_senders_and_listeners_side_by_side(self):
         """Four send at once, two share: each stream is in order."""
@@ -250,6 +271,32 @@ class ReaderTest(test_notifications.NotificationCase):
                                  'WARNING'):
                 self.assertEqual([b'old', b'new'], self.take(listener, 2))
 
+    def test_stripe_that_has_much_pending_is_not_passed_over(self):
+        """Its head does not show the last one: clocks of senders differ."""
+        self.useFixture(fixtures.MonkeyPatch(
+            'luc_drivers.messaging.reader.PAGE', 2))
+        self.settings = self.settings.replace(mailbox_batch=1)
+        listener = self.listen()
+        log = listener._readers[0]
+        now = self.mm.now() - 100_000_000
+        self.append(now, '1')
+        log._look(time.monotonic())
+        self.append(now + 10_000_000, '2')
+        log._look(time.monotonic())
+        head, = self.mm.log_heads(LOG, 0)
+        self.append(now + 20_000_000, '3')
+        self.append(now + 30_000_000, '4', stripe=1)
+        real = self.mm.log_heads
+
+        def heads(*args):
+            return [head, *(h for h in real(*args) if h.stripe)]
+
+        with mock.patch.object(self.mm, 'log_heads', heads):
+            log._look(time.monotonic())
+            log._look(time.monotonic())
+            self.assertEqual([[b'1'], [b'2'], [b'3'], [b'4']],
+                             [self.take(listener, 1) for _ in range(4)])
+
     def test_sent_between_two_looks_at_the_heads(self):
         """A claim looks a second time; that is no news missed."""
         listener = self.listen()
@@ -298,6 +345,15 @@ class PendingTest(testtools.TestCase):
         self.assertEqual(8, len(pending.take(99, 1, 9)))
         self.assertEqual((10, 5), (len(pending), pending.count(
             self.found('', 0).stripe)))
+
+    def test_older_one_of_the_last_look_comes_along(self):
+        """As of versions that gave no numbers."""
+        pending = ordering.Pending()
+        pending.add([self.found('new', 20, look=3),
+                     self.found('old', 10, look=4),
+                     self.found('newer', 30, look=4)])
+        self.assertEqual(['old', 'new'],
+                         self.ids(pending.take(9, 4, float('inf'))))
 
     def test_earlier_one_beyond_the_limit_comes_along(self):
         pending = ordering.Pending()
