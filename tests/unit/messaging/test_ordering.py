@@ -37,7 +37,6 @@ from luc_drivers.messaging.matchmaker import memory
 from tests.unit.messaging import matchmaker_api
 from tests.unit.messaging import test_notifications
 
-
 LOG = test_notifications.LOG
 
 
