@@ -273,18 +273,18 @@ class ReaderTest(test_notifications.NotificationCase):
     def test_stripe_that_has_much_pending_is_not_passed_over(self):
         """Its head does not show the last one: clocks of senders differ."""
         self.useFixture(fixtures.MonkeyPatch(
-            'luc_drivers.messaging.reader.PAGE', 2))
+            'luc_drivers.messaging.reader.PAGE', 3))
         self.settings = self.settings.replace(mailbox_batch=1)
         listener = self.listen()
         log = listener._readers[0]
-        now = self.mm.now() - 100_000_000
-        self.append(now, '1')
-        log._look(time.monotonic())
-        self.append(now + 10_000_000, '2')
-        log._look(time.monotonic())
+        # All in one bucket.
+        now = (self.mm.now() // 60_000_000 - 1) * 60_000_000
+        for n in range(3):
+            self.append(now + n * 10_000_000, '%d' % n)
+            log._look(time.monotonic())
         head, = self.mm.log_heads(LOG, 0)
-        self.append(now + 20_000_000, '3')
-        self.append(now + 30_000_000, '4', stripe=1)
+        self.append(now + 30_000_000, '3')
+        self.append(now + 40_000_000, '4', stripe=1)
         real = self.mm.log_heads
 
         def heads(*args):
@@ -293,8 +293,9 @@ class ReaderTest(test_notifications.NotificationCase):
         with mock.patch.object(self.mm, 'log_heads', heads):
             log._look(time.monotonic())
             log._look(time.monotonic())
-            self.assertEqual([[b'1'], [b'2'], [b'3'], [b'4']],
-                             [self.take(listener, 1) for _ in range(4)])
+            self.assertEqual([b'%d' % n for n in range(5)],
+                             [body for _ in range(5)
+                              for body in self.take(listener, 1)])
 
     def test_sent_between_two_looks_at_the_heads(self):
         """A claim looks a second time; that is no news missed."""
