@@ -38,6 +38,7 @@ from luc_drivers.db.transaction import background
 from luc_drivers.db.transaction import bounds
 from luc_drivers.db.transaction import clock
 from luc_drivers.db.transaction import habits
+from luc_drivers.db.transaction import hints
 from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import reader
 from luc_drivers.db.transaction import replay
@@ -98,8 +99,10 @@ class Database:
         self.clock = clock.Clock(max_ahead=conf.max_clock_skew)
         self.background = background.Background(
             native=self.store.native_background, flush=self.limits.flush)
+        remembers = conf.remember_reads and self.store.reads_ahead
         self.reader = reader.Reader(
-            self.store, self.clock, self.background, self.limits)
+            self.store, self.clock, self.background, self.limits,
+            hints=hints.Hints() if remembers else None)
         self.committer = protocol.Committer(
             self.store, self.clock, self.reader, self.background)
         self.sequences = sequences.Sequences(self.store, settings.fresh)

@@ -47,11 +47,13 @@ class Plan:
     :ivar index: what happens to index entries.
     :ivar owners: unique rows that lose their owner: which one, so that they
         can be read before the commit.
+    :ivar inserted: the rows that come into being.
     """
 
     intents: dict[Place, Intent]
     index: indexes.Difference
     owners: dict[Place, bytes]
+    inserted: list[tuple[Table, Mapping[int, Any], Address]]
 
     def versions(self) -> list[bytes]:
         """Return the versions that the commit is based on."""
@@ -75,6 +77,7 @@ class _Builder:
         self.owners: dict[Place, bytes] = {}
         self.before: list = []
         self.after: list = []
+        self.inserted: list = []
 
     def add(self, number: int, change: RowChange) -> None:
         table, old = change.table, change.old
@@ -104,6 +107,8 @@ class _Builder:
             assert change.new is not None
             self._come(change, where, document.encode(change.new, created))
             self.after += indexes.entries(table, change.new, where)
+            if old is None:
+                self.inserted.append((table, change.new, where))
             uniques_after = uniques.owned(
                 table, change.new, where, old is None and change.generated)
         self._uniques(table, uniques_before, uniques_after)
@@ -171,7 +176,7 @@ def plan(changes: Sequence[RowChange], clock: Clock, site: str) -> Plan:
         builder.add(number, change)
     return Plan(builder.intents,
                 indexes.difference(builder.before, builder.after),
-                builder.owners)
+                builder.owners, builder.inserted)
 
 
 def found_owners(planned: Plan, rows: Mapping[Place, Row | None]) -> None:

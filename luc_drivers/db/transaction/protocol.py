@@ -129,6 +129,8 @@ class Committer:
             committed = self._attempt(run, txid)
             if committed or self._refused(run, txid):
                 step('commit:decided')
+                for table, values, where in run.plan.inserted:
+                    self.reader.committed(table, values, where)
                 return txid
             self._pause(run)
 

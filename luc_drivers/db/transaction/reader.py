@@ -16,6 +16,7 @@ One wave of accesses costs one round for the index slices, if there are any,
 and one for all groups.  What comes back may be too much, never too little.
 """
 
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 import logging
@@ -41,6 +42,7 @@ from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
+from luc_drivers.db.transaction import hints as hints_module
 from luc_drivers.db.transaction import wave
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.ahead import Ahead
@@ -78,16 +80,19 @@ class Reader:
     """Fetches committed rows.  Thread-safe.
 
     :param background: runs the cleaning of stale index entries.
+    :param hints: where rows are expected; None: nowhere.
     """
 
     def __init__(self, store: Store, clock: Clock,
                  background: background_module.Background,
                  bounds: Bounds | None = None,
-                 resolver: Resolver | None = None) -> None:
+                 resolver: Resolver | None = None,
+                 hints: hints_module.Hints | None = None) -> None:
         self.store = store
         self.clock = clock
         self.bounds = bounds or Bounds()
         self.resolver = resolver or Resolver(store, clock, self.bounds)
+        self.hints = hints
         self.cleaner = Cleaner(store, clock, self.bounds, background.submit)
 
     def rows(self, schema: Schema, accesses: Sequence[BoundAccess],
@@ -120,7 +125,7 @@ class Reader:
         wants, got = self._settled(accesses, localities, ahead)
         found, slices = got.rows, got.slices
         answers = []
-        for want in wants:
+        for access, want in zip(accesses, wants):
             rows: dict[Place, Row] = {}
             for group in want.slices:
                 for row in slices.get((group, want.table.number), ()):
@@ -134,7 +139,31 @@ class Reader:
             answers.append((stored, want.boundary))
             if want.entries:
                 self._check(want, found, stored)
+                if self.hints is not None and access.unique and (
+                        len(want.reads) <= hints_module.MANY):
+                    self._remember(self.hints, want, found)
         return answers
+
+    @staticmethod
+    def _remember(hints: hints_module.Hints, want: wave.Wants,
+                  found: dict[Place, Row]) -> None:
+        """Note where the rows of a look-up by a unique key are."""
+        for place, entries in want.entries.items():
+            row = found.get(place)
+            if row is not None and row.document is not None:
+                for read, _, _ in entries:
+                    hints.note(read, place)
+
+    def committed(self, table: Table, values: Mapping[int, Any],
+                  where: Address) -> None:
+        """Take note of a row that this process has inserted."""
+        if self.hints is None:
+            return
+        for index in table.unique_keys:
+            if index.entries and index.public:
+                entry = address.index_entry(table, index, values, where)
+                self.hints.note(wave.whole_key(entry, index), (
+                    where.group, where.key))
 
     def _settled(self, accesses: Sequence[BoundAccess],
                  localities: Sequence[str], ahead: Ahead | None
@@ -211,6 +240,10 @@ class Reader:
                         index.buckets, lower, upper)))
             else:
                 self._direct(want, access, path, one)
+        if self.hints is not None and access.unique and (
+                len(want.reads) <= hints_module.MANY):
+            want.guesses = [place for read in want.reads if (
+                place := self.hints.find(read)) is not None]
         return want
 
     @staticmethod

@@ -24,6 +24,7 @@ from luc_drivers.db.planner.plan import Bound
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.store.base import Group
 from luc_drivers.db.store.base import GroupRead
+from luc_drivers.db.store.base import IndexEntry
 from luc_drivers.db.store.base import IndexRead
 from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import RowKey
@@ -52,6 +53,8 @@ class Wants:
     round: int = 0
     #: ``rest`` of the entry up to which all are read; None: all are
     boundary: bytes | None = None
+    #: where the rows may be that the index slices lead to
+    guesses: list[Place] = dataclasses.field(default_factory=list)
 
 
 def index_range(access: BoundAccess, rest: bytes, whole: bool
@@ -65,6 +68,12 @@ def index_range(access: BoundAccess, rest: bytes, whole: bool
     if not rest and not whole:
         return None, None
     return keys.prefix_range(rest)
+
+
+def whole_key(entry: IndexEntry, index: Index) -> IndexRead:
+    """Return the slice of all entries with the values of one."""
+    return IndexRead(entry.locality, entry.table, entry.index, entry.first,
+                     index.buckets, *keys.prefix_range(entry.rest))
 
 
 def page(access: BoundAccess, read: IndexRead) -> IndexRead:
@@ -164,12 +173,16 @@ def reads_of(wants: Sequence[Wants], got: Got, ahead: Ahead | None,
                 take(place, got, ahead, 0)
     for want in wants:
         number = want.table.number
-        for place in want.places:
+        for place in [*want.places, *(want.guesses if slices else ())]:
             group = place[0]
             if (place not in got.tried and (group, number) not in got.whole
                     and number not in tables.get(group, ())):
                 single[place] = None
         for place in want.entries:
+            if place in want.guesses and (
+                    place in got.tried or (place[0], number) in got.whole):
+                # read in the round of the index
+                continue
             if number not in tables.get(place[0], ()) and (
                     ahead is None or
                     not take(place, got, ahead, want.round)):

@@ -26,6 +26,7 @@ from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.transaction import ahead
 from luc_drivers.db.transaction import habits
+from luc_drivers.db.transaction import hints
 from luc_drivers.db.transaction import writes
 from tests.unit.db import transaction_fixtures as fixtures
 from tests.unit.db.protocol import base
@@ -118,6 +119,91 @@ class Reading(base.Contract):
                 for first in ('rows', 'index'):
                     with self.subTest(kept=kept, taken=taken, first=first):
                         self.read_while_it_moves(kept, taken, first)
+
+    def by_name(self, process, name):
+        """Return what a look-up by a unique name finds, and its rounds."""
+        before = self.faulty.here.rounds
+        rows, = process.reader.rows(process.schema, [process.access(
+            'users', Path.INDEX, (name,), index='users_name', unique=True,
+            key_columns=('name',))])
+        return ([process.values(r) for r in rows],
+                self.faulty.here.rounds - before)
+
+    def test_a_hint_saves_a_round(self):
+        one, two, three = self.key(), self.key(), self.key()
+        name, other = self.key('name'), self.key('name')
+        self.q.reader.hints = hints.Hints()
+        self.p.commit(self.p.insert('users', one, name, None))
+        user = (one, name, None)
+        self.assertEqual(([user], 2), self.by_name(self.q, name))
+        self.assertEqual(([user], 1), self.by_name(self.q, name))
+        # the row has another name, and then another one has that name
+        self.p.commit(self.p.update(self.p.get('users', one), name=other))
+        found, _ = self.by_name(self.q, name)
+        self.assertNotIn(name, [values[1] for values in found])
+        self.p.commit(self.p.insert('users', two, name, None))
+        found, _ = self.by_name(self.q, name)
+        self.assertIn((two, name, None), found)
+        self.assertEqual(([(one, other, None)], 2),
+                         self.by_name(self.q, other))
+        # deleted, and come back with another key
+        self.p.commit(self.p.delete(self.p.get('users', one)))
+        self.assertEqual([], self.by_name(self.q, other)[0])
+        self.p.commit(self.p.insert('users', three, other, None))
+        self.assertEqual([(three, other, None)],
+                         self.by_name(self.q, other)[0])
+
+    def test_a_process_knows_where_it_has_put_a_row(self):
+        k, name = self.key(), self.key('name')
+        self.p.reader.hints = hints.Hints()
+        self.p.commit(self.p.insert('users', k, name, None))
+        self.assertEqual(([(k, name, None)], 1), self.by_name(self.p, name))
+
+    def test_a_row_that_moves_while_a_hint_is_followed(self):
+        for first in ('rows', 'index'):
+            with self.subTest(first=first):
+                n, name = base.number(), self.key()
+                before, after = self.item(), self.item()
+                self.p.commit(self.p.insert('parts', n, before, name, '',
+                                            generated=True))
+                self.q.reader.hints = hints.Hints()
+                wanted = self.q.access(
+                    'parts', Path.INDEX, (name,), index='parts_name',
+                    unique=True, key_columns=('name',))
+                self.q.reader.rows(self.q.schema, [wanted])
+
+                def move(n=n, before=before, after=after):
+                    self.p.commit(self.p.update(
+                        self.p.get('parts', before, n), k=after))
+                    self.p.background.run()
+
+                rows, read = self.read_with(first, move, wanted)
+                # the row as it was, and then as it is: the newer one last,
+                # and whoever loads both begins again
+                self.assertEqual((n, after, name, ''),
+                                 self.q.values(rows[-1]))
+                self.assertEqual(1, read)
+
+    def read_with(self, first, move, wanted):
+        """Read with something done between rows and index."""
+        resolver = self.q.reader.resolver
+        guessed = []
+
+        def read_both(reads, slices):
+            patch.stop()
+            guessed.extend(reads)
+            if first == 'rows':
+                rows = resolver.read(reads)
+                move()
+                return rows, self.store.read_index(slices)
+            found = self.store.read_index(slices)
+            move()
+            return resolver.read(reads), found
+
+        patch = mock.patch.object(resolver, 'read_both', read_both)
+        patch.start()
+        rows, = self.q.reader.rows(self.q.schema, [wanted])
+        return rows, len(guessed)
 
     def read_while_it_moves(self, kept, taken, first):
         n, name = base.number(), self.key()
