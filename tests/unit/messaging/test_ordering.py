@@ -174,6 +174,23 @@ class OrderTests:
         self.assertEqual(16, len(got))
         self.assertEqual(sorted(got), got)
 
+    def test_requeued_come_again_in_the_order_sent(self):
+        """And before what their sender sent later, if that waits still."""
+        listener = self.listen()
+        for n in range(8):
+            self.send(b'%d' % n)
+        deliveries = []
+        while len(deliveries) < 8:
+            deliveries += listener.poll(1.0, 8)
+        self.send(b'8')
+        for n in (5, 2, 7):
+            deliveries.pop(n).requeue()
+            deliveries.insert(n, None)
+        for delivery in deliveries:
+            if delivery is not None:
+                delivery.ack()
+        self.assertEqual([b'2', b'5', b'7', b'8'], self.take(listener, 4))
+
     def test_repeated_send_is_the_same_notification(self):
         """The store took it, and its answer was lost."""
         real = self.mm.log_append
