@@ -102,13 +102,16 @@ def stop(pid_file: pathlib.Path, timeout: float,
          group: bool = False) -> bool:
     """End a process: SIGTERM, and SIGKILL after ``timeout`` seconds.
 
-    :param group: signal its whole process group (its workers, too).
+    :param group: it leads a process group, its workers: it is to end them
+        at SIGTERM, and those that are left then are killed.
     :returns: whether SIGTERM was enough (or it did not run at all).
     """
     pid = find(pid_file)
     gentle = True
     if pid is not None:
-        send(pid, signal.SIGTERM, group)
+        # only the leader: a worker of uWSGI that is told twice, by us and by
+        # its master, never ends
+        send(pid, signal.SIGTERM)
         gentle = wait_end(pid_file, timeout)
         if not gentle:
             kill(pid_file, group)

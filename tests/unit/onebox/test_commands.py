@@ -135,6 +135,29 @@ class DaemonTest(OneboxTest):
         self.assertNotIn(group, daemons.process.groups())
         self.assertIn('ignored SIGTERM', cloud.progress._stream.getvalue())
 
+    def test_workers_are_left_to_the_one_that_leads_them(self):
+        cloud = self.cloud()
+        settings = cloud.settings
+        settings.folder.mkdir(parents=True)
+        worker = 'trap "touch told" TERM; touch up; while :; do sleep .1; done'
+        daemon = self.daemon(
+            'sh', '-c', f"trap 'exit 0' TERM; sh -c '{worker}' & "
+            'while :; do sleep .1; done')
+        self.start(settings, daemon)
+        for _ in range(100):
+            if settings.folder.joinpath('up').exists():
+                break
+            daemons.time.sleep(0.02)
+        group = daemons.status(settings, [daemon])[0].pid
+        daemons.stop(settings, [daemon], cloud.progress)
+        self.assertFalse(settings.folder.joinpath('told').exists())
+        self.assertNotIn('ignored SIGTERM', cloud.progress._stream.getvalue())
+        for _ in range(100):
+            if group not in daemons.process.groups():
+                break
+            daemons.time.sleep(0.02)
+        self.assertNotIn(group, daemons.process.groups())
+
     def test_early_end_is_told_with_its_reason(self):
         settings = self.cloud().settings
         settings.folder.mkdir(parents=True)
