@@ -174,10 +174,11 @@ class Fetch(plan.Access):
                          wanted.descending))
 
     def _branches(self, pages: Pages, parameters: plan.Parameters,
-                  query: plan.RunQuery) -> Iterator[list[plan.SQLValue]]:
-        """Yield the values of the branches of a marker."""
+                  query: plan.RunQuery) -> Iterator[limits.Start]:
+        """Yield where the branches of a marker begin, of those that may be
+        true."""
         for marks in pages.markers:
-            found: list[plan.SQLValue] = []
+            found = limits.Start([], False)
             for name, mark in zip(pages.columns, marks):
                 operand, = mark.operands
                 value = values.plain(
@@ -186,12 +187,14 @@ class Fetch(plan.Access):
                     # equal to nothing, above nothing
                     break
                 affinity = self.table.column(name).affinity
-                found.append(values.range_end(
+                found.values.append(values.range_end(
                     value, affinity, query,
                     upper=pages.wanted.descending))
                 if len(list(values.candidates(value, affinity, query))) > 1:
                     yield found
                     break
+                found.beyond = isinstance(mark, predicates.Range) and (
+                    not mark.inclusive)
             else:
                 yield found
 

@@ -285,12 +285,9 @@ class Chooser:
             if not following.generated and (
                     following.collation.upper() == 'BINARY'):
                 ranges = facts.ranges.get((ref, following.name), [])
-        per_key = 1000.0 / 10.0 ** len(chosen)
-        if ranges:
-            per_key /= 2
         return self._choice(
             ref, plan.Path.INDEX, index.columns[:len(chosen)], chosen, index,
-            max(per_key, _GROUP_ROWS), 2, ranges)
+            _slice_rows(len(chosen), ranges), 2, ranges)
 
     def _by_order(self, ref: scope.Ref, column,
                   facts: predicates.Facts) -> Iterator[Choice]:
@@ -332,7 +329,7 @@ class Chooser:
         ranges = facts.ranges.get((ref, following[0]), [])
         if chosen:
             # a little less than the slice whole
-            rows = min(_LIMIT_ROWS, 900.0 / 10.0 ** len(chosen))
+            rows = min(_LIMIT_ROWS, 0.9 * _slice_rows(len(chosen), ranges))
         else:
             others = len(wanted.conditions) > bool(ranges)
             rows = _SIFTED if others else _LIMIT_ROWS
@@ -455,6 +452,12 @@ class Chooser:
     def _before(self, owner: scope.Ref, ref: scope.Ref) -> bool:
         choice = self._settled.get(owner)
         return choice is not None and choice.wave < self._settled[ref].wave
+
+
+def _slice_rows(columns: int, ranges: list[predicates.Range]) -> float:
+    """Guess how many rows have the same values in so many columns."""
+    rows = 1000.0 / 10.0 ** columns
+    return max(rows / 2 if ranges else rows, _GROUP_ROWS)
 
 
 def _values(term: predicates.Term) -> float:

@@ -47,7 +47,7 @@ Mark = predicates.Term | predicates.Range
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Wanted:
-    """What a query wants of its only table.
+    """What a query wants of its table.
 
     :ivar columns: that it sorts by, the first of them, all in one direction.
     :ivar ties: rows that are equal in these columns are wanted all: what
@@ -88,16 +88,34 @@ def find(queries: list[scope.Query]) -> dict[scope.Ref, Wanted]:
                 query.tree, exp.Select):
             continue
         block = query.arms[0]
-        if len(block.refs) != 1 or block.refs[0].table is None or (
-                query.tree.args.get('distinct')
-                or query.tree.args.get('joins')):
+        ref = _driving(query.tree, block)
+        if ref is None or query.tree.args.get('distinct'):
             continue
-        ref = block.refs[0]
-        made = _lowest(query.tree, block, ref) if block.folds else _first(
-            query.tree, block, ref, query)
+        if not block.folds:
+            made = _first(query.tree, block, ref, query)
+        elif len(block.refs) == 1:
+            made = _lowest(query.tree, block, ref)
+        else:
+            continue
         if made is not None:
             found[ref] = made
     return found
+
+
+def _driving(tree: exp.Select, block: scope.Block) -> scope.Ref | None:
+    """Return the table each of whose rows that pass the conditions gives a
+    row of the result, or several: what is joined to it, if anything, is so by
+    LEFT JOINs.
+    """
+    source = tree.args.get('from_')
+    if source is None or not isinstance(source.this, exp.Table) or (
+            source.this.args.get('joins')):
+        return None
+    for join in tree.args.get('joins') or ():
+        if (join.side or '').upper() != 'LEFT' or join.method:
+            return None
+    ref = block.refs[0]
+    return ref if ref.table is not None else None
 
 
 def markers(choices: list[list[predicates.Facts]], ref: scope.Ref,
@@ -252,24 +270,36 @@ def count(numbers: list[Any]) -> int | None:
 def first_page(rows: int) -> int:
     """Return how many entries to read at first: some may be stale, and one
     more tells that there are no ties."""
-    return rows + rows // 4 + 4
+    return rows + rows // 8 + 2
 
 
-def start(branches: list[list[plan.SQLValue]], descending: bool) -> bytes:
+@dataclasses.dataclass(slots=True)
+class Start:
+    """Where one branch of a marker begins.
+
+    :ivar values: of the first columns.
+    :ivar beyond: rows with just these values do not match.
+    """
+
+    values: list[plan.SQLValue]
+    beyond: bool
+
+
+def start(branches: list[Start], descending: bool) -> bytes:
     """Return the marker of a page; see `plan.Limit`.
 
-    :param branches: the values that each branch of the marker binds, of
-        those that can be true.
+    :param branches: those of the marker that can be true.
     """
     found = []
-    for values in branches:
+    for branch in branches:
         exact: list[plan.SQLValue] = []
-        for value in values:
+        for value in branch.values:
             if _is_long(value):
                 break
             exact.append(value)
+        beyond = branch.beyond and len(exact) == len(branch.values)
         low, high = keys.prefix_range(keys.encode_index(exact))
-        found.append(high if descending else low)
+        found.append(high if descending is not beyond else low)
     if not found:
         return b''
     return max(found) if descending else min(found)
@@ -338,6 +368,8 @@ def following(access: plan.BoundAccess, boundary: bytes
     It begins with the last entry of the one before: others may have the
     same ``rest``.
     """
-    assert access.limit is not None
+    limit = access.limit
+    assert limit is not None
     return dataclasses.replace(access, limit=dataclasses.replace(
-        access.limit, size=access.limit.size * _GROWTH, after=boundary))
+        limit, size=limit.size * _GROWTH,
+        after=boundary + b'\0' if limit.descending else boundary))

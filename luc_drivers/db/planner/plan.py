@@ -90,7 +90,8 @@ class Limit:
     :ivar size: how many entries to read.
     :ivar marker: the index key of values of ``columns``, or of the first of
         them: what comes before it does not match; b'' = none.
-    :ivar after: ``rest`` of the entry to begin with; None: the first.
+    :ivar after: begin with ``rest >= after``, or, descending, with ``rest <
+        after``; None: at the slice's end.
     """
 
     rows: int

@@ -39,7 +39,7 @@ PROFILE = Profile('nova', {
             # (host, deleted, cleaned) serves as well, and skips the deleted
             ('host', 'node', 'deleted')),
         # a project's pages, newest first
-        indexes=(('project_id', 'deleted', 'created_at'),),
+        indexes=(('project_id', 'deleted', 'created_at', 'uuid'),),
         # everybody's, and those of nova-manage cell_v2 map_instances
         orders=(('created_at', 'id'),)),
     'instance_extra': _BY_UUID,

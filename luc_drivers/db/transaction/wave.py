@@ -84,7 +84,7 @@ def page(access: BoundAccess, read: IndexRead) -> IndexRead:
     lower, upper = read.lower, read.upper
     if limit.after is not None:
         if limit.descending:
-            upper = limit.after + b'\0'
+            upper = limit.after
         else:
             lower = limit.after
     return dataclasses.replace(

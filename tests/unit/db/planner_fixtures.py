@@ -177,7 +177,7 @@ class Store:
         count = len(found)
         if limit.descending:
             found = [f for f in found
-                     if limit.after is None or f[0] <= limit.after][::-1]
+                     if limit.after is None or f[0] < limit.after][::-1]
         else:
             found = [f for f in found
                      if limit.after is None or f[0] >= limit.after]

@@ -136,6 +136,21 @@ class TestPaging(testtools.TestCase):
             "SELECT count(*) FROM t WHERE k = 'v'", (), one))
         self.rows('ROLLBACK', (), one)
 
+    def test_a_marker_among_equal_values(self):
+        self.rows('CREATE INDEX t_kni ON t (k, n, id)')
+        self.rows('UPDATE t SET n = 5')
+        for direction, sign, at, expected in (
+                ('', '>', 20, [(21,), (22,)]),
+                (' DESC', '<', 10, [(9,), (8,)])):
+            one = self.open()
+            self.rows('BEGIN', (), one)
+            self.assertEqual(expected, self.rows(
+                f"SELECT id FROM t WHERE k = 'v' AND (n {sign} ? OR n = ? "
+                f'AND id {sign} ?) ORDER BY n{direction}, id{direction} '
+                'LIMIT 2', (5, 5, at), one))
+            self.assertEqual(3, len(one._run.loaded))
+            self.rows('ROLLBACK', (), one)
+
     def test_no_limit(self):
         for limit, offset, expected in (
                 (-1, 0, 30), (-1, 28, 2), (0, 0, 0), (5, -1, 5),
