@@ -166,6 +166,8 @@ def apply(state: State, twin: Twin, statement: sqltext.Statement,
         touched[name] = new = _update(
             state.layouts[old], table, reflected, profile, number, twin,
             effect, rows)
+        if not effect.steps and new == state.layouts[old]:
+            return Done(statement, state)
         if any(not i.public for i in new.indexes):
             write_only = name
     entry = log.Entry(effect.steps, touched, next(counter), statement.sql)

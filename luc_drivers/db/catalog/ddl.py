@@ -94,6 +94,13 @@ def apply(twin: Twin, statement: Statement) -> Effect | None:
         twin.run(sql)
         assert name is not None
         return Effect(statement, (sql,), changed=(name, name))
+    if kind is Kind.REINDEX:
+        name = twin.owner('table', statement.table)
+        if name is None:
+            # of one index, or of a collation
+            twin.run(sql)
+            return None
+        return Effect(statement, (), changed=(name, name))
     return _alter(twin, statement)
 
 

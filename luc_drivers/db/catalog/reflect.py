@@ -306,9 +306,8 @@ def answer(twin: Twin, sql: str, parameters: Any = ()) -> tuple[
         Description, list[tuple[Any, ...]]]:
     """Answer a PRAGMA or a query of sqlite_master from the twin.
 
-    PRAGMAs that set something (synchronous, journal_mode, …), ANALYZE,
-    VACUUM and REINDEX mean nothing here: they are accepted and return no
-    rows.
+    PRAGMAs that set something (synchronous, journal_mode, …), ANALYZE and
+    VACUUM mean nothing here: they are accepted and return no rows.
 
     :raises NotSupportedError: ATTACH or DETACH.
     """
@@ -319,7 +318,7 @@ def answer(twin: Twin, sql: str, parameters: Any = ()) -> tuple[
             return (), []
     else:
         word = text.split(None, 1)[0].upper() if text else ''
-        if word in ('ANALYZE', 'VACUUM', 'REINDEX'):
+        if word in ('ANALYZE', 'VACUUM'):
             return (), []
         if word in ('ATTACH', 'DETACH'):
             raise errors.NotSupportedError(

@@ -96,8 +96,9 @@ class Kind(enum.Enum):
     ALTER_COLUMN = 'alter column'
     CREATE_VIEW = 'create view'
     DROP_VIEW = 'drop view'
-    #: accepted and without effect: ANALYZE, VACUUM, REINDEX, and what
-    #: makes text UTF-8
+    REINDEX = 'reindex'
+    #: accepted and without effect: ANALYZE, VACUUM, REINDEX of everything,
+    #: and what makes text UTF-8
     NOTHING = 'nothing'
 
 
@@ -192,9 +193,13 @@ def parse(sql: str) -> Statement:
         found = _alter(cursor)
     if found is not None:
         return dataclasses.replace(found, temporary=cursor.temporary)
-    for word in ('ANALYZE', 'VACUUM', 'REINDEX'):
+    for word in ('ANALYZE', 'VACUUM'):
         if cursor.accept(word):
             return Statement(Kind.NOTHING, sql)
+    if cursor.accept('REINDEX'):
+        if not cursor.rest():
+            return Statement(Kind.NOTHING, sql)
+        return Statement(Kind.REINDEX, sql, table=cursor.name())
     cursor.fail()
     raise AssertionError
 

@@ -92,9 +92,15 @@ class TestBackfill(testtools.TestCase):
     def test_an_order_that_the_profile_has_now(self):
         profile = base.Profile('p', {'t': base.Rule(orders=(('b', 'id'),))})
         self.one.catalog.profile = profile
-        self.run_all(self.one, 'CREATE INDEX ia ON t (a)',
+        self.one.run('REINDEX t')
+        version = self.one.catalog.current().version
+        self.run_all(self.one, 'REINDEX T', 'REINDEX main.t', 'REINDEX',
+                     'REINDEX NOCASE',
                      "INSERT INTO t VALUES (9, 'v9', 1)",
                      'DELETE FROM t WHERE id = 4')
+        self.assertEqual(version, self.one.catalog.current().version)
+        self.assertRaises(
+            errors.OperationalError, self.one.run, 'REINDEX nothing')
         table = self.one.catalog.current().table('t')
         self.assertEqual(
             [(('id',), True), (('b', 'id'), True)],
