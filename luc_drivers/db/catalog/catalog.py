@@ -301,34 +301,46 @@ class Catalog:
     def _fill(self, name: str, sql: str,
               services: backfill.Services | None) -> None:
         table = self._state.schema.tables[name]
-        if not self.fresh:
-            backfill.await_writers(
-                self.store, self.holder, STALE + COMMIT_BOUND, sql,
-                self._sleep)
-        if backfill.may_have_rows(self.store, table):
+        leaving = {i.number for i in self._state.layouts[name].indexes
+                   if i.leaving}
+        new = [i for i in table.indexes
+               if not i.public and i.number not in leaving]
+        if new:
+            self._await(sql)
+        if new and backfill.may_have_rows(self.store, table):
             if services is None:
                 raise errors.NotSupportedError(
                     'table %s has rows: %s needs a session' % (
                         table.name, sql))
-            new = [i for i in table.indexes if not i.public]
             plain = dataclasses.replace(table, indexes=tuple(
                 i for i in table.indexes if i.public))
             backfill.fill(self.store, services, self._state.schema,
                           plain, table, new)
         self._amend(lambda s: change.publish(s, self._twin, name))
+        if leaving:
+            # whoever reads by them knows better then
+            self._await(sql)
+            self._amend(lambda s: change.leave(s, self._twin, name))
+
+    def _await(self, what: str) -> None:
+        """Wait until every process knows what the log says now."""
+        if not self.fresh:
+            backfill.await_writers(
+                self.store, self.holder, STALE + COMMIT_BOUND, what,
+                self._sleep)
 
     def _finish_others(self, services: backfill.Services | None) -> None:
         """Publish what a process that is gone has left write-only (or what
         one is just about to: doing it twice does no harm)."""
-        for name, table in self._state.schema.tables.items():
-            if all(index.public for index in table.indexes):
+        for name, layout in self._state.layouts.items():
+            if layout.settled:
                 continue
             try:
                 self._fill(name, 'unfinished index of ' + name, services)
             except errors.IntegrityError as error:
                 LOG.warning('Database %s: a unique key of table %s was never '
                             'finished and can not be: %s',
-                            self.store.database, table.name, error)
+                            self.store.database, name, error)
 
     def _amend(self, make: Callable[[change.State],
                                     change.Done]) -> None:

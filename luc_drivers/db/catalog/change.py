@@ -108,7 +108,7 @@ class Done:
 
     :ivar dropped: lower-case name of a dropped table.
     :ivar write_only: lower-case name of a table with indexes that are not
-        public yet.
+        public yet, or leaving.
     """
 
     statement: sqltext.Statement | None
@@ -168,7 +168,7 @@ def apply(state: State, twin: Twin, statement: sqltext.Statement,
             effect, rows)
         if not effect.steps and new == state.layouts[old]:
             return Done(statement, state)
-        if any(not i.public for i in new.indexes):
+        if not new.settled:
             write_only = name
     entry = log.Entry(effect.steps, touched, next(counter), statement.sql)
     return Done(
@@ -189,7 +189,7 @@ def _update(old: Layout, table: Table, reflected: Reflected,
     try:
         new = layouts.update(
             old, reflected, profile, number, renamed=effect.renamed_column,
-            initial=twin.default_value)
+            initial=twin.default_value, leave=lambda: not rows.alone())
     except errors.NotSupportedError:
         fallback = chosen_anew()
         if fallback is None:
@@ -199,7 +199,7 @@ def _update(old: Layout, table: Table, reflected: Reflected,
         better = chosen_anew()
         if better is not None:
             return better
-    added = [i for i in new.indexes if not i.public]
+    added = [i for i in new.indexes if not i.public and not i.leaving]
     if added and rows.fresh and not rows.occupied(table):
         new = layouts.published(new)
     return new
@@ -359,6 +359,15 @@ def publish(state: State, twin: Twin, name: str) -> Done:
     layout = state.layouts.get(name)
     touched = {name: layouts.published(layout)} if layout else {}
     entry = log.Entry((), touched, state.next_number, 'publish ' + name)
+    return Done(None, install(
+        state, twin, entry, state.schema.version + 1), entry)
+
+
+def leave(state: State, twin: Twin, name: str) -> Done:
+    """Drop a table's indexes that were leaving."""
+    layout = state.layouts.get(name)
+    touched = {name: layouts.left(layout)} if layout else {}
+    entry = log.Entry((), touched, state.next_number, 'leave ' + name)
     return Done(None, install(
         state, twin, entry, state.schema.version + 1), entry)
 

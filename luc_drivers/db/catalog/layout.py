@@ -41,7 +41,12 @@ SCAN_BUCKETS = 4
 
 @dataclasses.dataclass(frozen=True)
 class IndexLayout:
-    """An Index, in column numbers."""
+    """An Index, in column numbers.
+
+    :ivar leaving: nobody wants it any more, but processes that do not know
+        that yet may read it: its entries are still written. It is public
+        while it still serves until others are.
+    """
 
     number: int
     name: str
@@ -53,6 +58,7 @@ class IndexLayout:
     primary: bool = False
     buckets: int = 1
     order: tuple[int, ...] = ()
+    leaving: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +85,8 @@ class Layout:
             self.group, list(self.by), list(self.key), self.locality,
             [[i.number, i.name, list(i.columns), list(i.unique),
               i.guard.value if i.guard else None, i.entries, i.public,
-              i.primary, i.buckets, *([list(i.order)] if i.order else [])]
+              i.primary, i.buckets, *(
+                  [list(i.order), i.leaving] if i.order or i.leaving else [])]
              for i in self.indexes]]
 
     @classmethod
@@ -92,7 +99,13 @@ class Layout:
             tuple(IndexLayout(
                 i[0], i[1], tuple(i[2]), tuple(i[3]),
                 Guard(i[4]) if i[4] else None, *i[5:9],
-                *map(tuple, i[9:])) for i in indexes))
+                *((tuple(i[9]), *i[10:]) if i[9:] else ()))
+                for i in indexes))
+
+    @property
+    def settled(self) -> bool:
+        """Whether its indexes are all public, and none is leaving."""
+        return all(i.public and not i.leaving for i in self.indexes)
 
     def place(self) -> tuple[Any, ...]:
         """Return what decides where rows lie."""
@@ -330,7 +343,8 @@ def _indexes(layout: Layout, reflected: Reflected, profile: Profile,
                     and (wanted.name == i.name == 'scan'
                          or i.order == order)), None)
         if old is not None:
-            kept.append(dataclasses.replace(old, name=wanted.name))
+            kept.append(dataclasses.replace(
+                old, name=wanted.name, leaving=False))
             continue
         kept.append(IndexLayout(
             number(), wanted.name, path_numbers, public=public,
@@ -343,11 +357,13 @@ def _indexes(layout: Layout, reflected: Reflected, profile: Profile,
 def update(layout: Layout, reflected: Reflected, profile: Profile,
            number: Numbers, *, renamed: tuple[str, str] | None = None,
            initial: Callable[[ReflectedColumn], Any] = lambda column: None,
-           ) -> Layout:
+           leave: Callable[[], bool] = lambda: False) -> Layout:
     """Return a table's layout after DDL.
 
     :param renamed: (old, new) name of a renamed column.
     :param initial: gives the value that old rows have in an added column.
+    :param leave: tells whether others may still read by indexes that are
+        not wanted any more.
     :raises NotSupportedError: the table's rows lie by a key or column that
         the DDL takes away.
     """
@@ -381,8 +397,14 @@ def update(layout: Layout, reflected: Reflected, profile: Profile,
         indexes=tuple(
             i for i in layout.indexes
             if left.issuperset((*i.columns, *i.unique, *i.order))))
-    return dataclasses.replace(new, indexes=_indexes(
-        new, reflected, profile, number, public=False))
+    wanted = _indexes(new, reflected, profile, number, public=False)
+    numbers = {i.number for i in wanted}
+    gone = [i for i in new.indexes if i.entries and i.number not in numbers]
+    if gone and leave():
+        wanted += tuple(dataclasses.replace(
+            i, unique=(), guard=None, primary=False, leaving=True)
+            for i in gone)
+    return dataclasses.replace(new, indexes=wanted)
 
 
 def fits(layout: Layout, reflected: Reflected, profile: Profile) -> bool:
@@ -394,9 +416,16 @@ def fits(layout: Layout, reflected: Reflected, profile: Profile) -> bool:
 
 
 def published(layout: Layout) -> Layout:
-    """Return the layout with all its indexes public."""
+    """Return the layout with its indexes public, but those that leave."""
     return dataclasses.replace(layout, indexes=tuple(
-        dataclasses.replace(i, public=True) for i in layout.indexes))
+        dataclasses.replace(i, public=not i.leaving)
+        for i in layout.indexes))
+
+
+def left(layout: Layout) -> Layout:
+    """Return the layout without the indexes that were leaving."""
+    return dataclasses.replace(layout, indexes=tuple(
+        i for i in layout.indexes if i.public or not i.leaving))
 
 
 def table(layout: Layout, reflected: Reflected,

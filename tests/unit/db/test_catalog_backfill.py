@@ -132,6 +132,85 @@ class TestBackfill(testtools.TestCase):
         self.two.now += catalog.REFRESH
         self.assertEqual([1, 2, 5, 7], self.ids(self.two, 'b = 1'))
 
+    def test_a_process_that_reads_by_a_dropped_index(self):
+        """It does not know that it is gone, and reads by it."""
+        self.one.run('CREATE INDEX ib ON t (b)')
+        self.two.now += catalog.REFRESH
+        self.assertEqual([1, 3, 5], self.ids(self.two, 'b = 1'))
+        found = []
+
+        def meanwhile():
+            self.run_all(self.one, "INSERT INTO t VALUES (7, 'v7', 1)",
+                         'UPDATE t SET b = 1 WHERE id = 2')
+            found.append(self.ids(self.two, 'b = 1'))
+
+        self.meanwhile.append(meanwhile)
+        self.one.run('DROP INDEX ib')
+        self.assertEqual([[1, 2, 3, 5, 7]], found)
+        self.assertEqual(
+            catalog.STALE + catalog.COMMIT_BOUND, sum(self.slept))
+        table = self.one.catalog.current().table('t')
+        self.assertEqual([()], [i.columns for i in table.indexes
+                                if i.entries])
+        self.assertEqual([1, 2, 3, 5, 7], self.ids(self.one, 'b = 1'))
+
+    def test_an_index_serves_until_the_one_that_replaces_it_does(self):
+        self.one.run('CREATE INDEX ib ON t (b)')
+        self.two.now += catalog.REFRESH
+        self.two.run('SELECT 1 FROM t')
+        states = []
+
+        def meanwhile():
+            self.one.run("INSERT INTO t VALUES (%d, 'v', 1)" % (
+                10 + len(states)))
+            table = self.one.catalog.current().table('t')
+            states.append([(i.columns, i.public) for i in table.indexes
+                           if i.columns and i.entries])
+            self.assertIn(10, self.ids(self.one, 'b = 1'))
+
+        self.meanwhile += [meanwhile] * 30
+        self.one.run('CREATE INDEX iba ON t (b, a)')
+        both = [(('b', 'a'), False), (('b',), True)]
+        after = [(('b', 'a'), True), (('b',), False)]
+        self.assertEqual([both, after], [
+            s for n, s in enumerate(states) if not n or s != states[n - 1]])
+        table = self.one.catalog.current().table('t')
+        self.assertEqual([('b', 'a'), ()], [
+            i.columns for i in table.indexes if i.entries])
+        self.assertEqual(len(states) + 3, len(self.ids(self.one, 'b = 1')))
+
+    def test_a_dropped_index_comes_back(self):
+        self.one.run('CREATE INDEX ib ON t (b)')
+        self.two.run('SELECT 1 FROM t')
+        three = self.process()
+        self.meanwhile.append(lambda: self.run_all(
+            three, 'CREATE INDEX again ON t (b)',
+            "INSERT INTO t VALUES (7, 'v7', 1)"))
+        self.one.run('DROP INDEX ib')
+        for process in (self.one, three):
+            process.now += catalog.REFRESH
+            table = process.catalog.current().table('t')
+            self.assertEqual([(('b',), True)], [
+                (i.columns, i.public) for i in table.indexes
+                if i.entries and i.columns])
+            self.assertEqual([1, 3, 5, 7], self.ids(process, 'b = 1'))
+
+    def test_what_a_dead_process_left_leaving_goes(self):
+        self.one.run('CREATE INDEX ib ON t (b)')
+        self.two.run('SELECT 1 FROM t')
+
+        def die():
+            raise KeyboardInterrupt
+
+        self.meanwhile.append(die)
+        self.assertRaises(
+            KeyboardInterrupt, self.one.run, 'DROP INDEX ib')
+        self.two.now += catalog.REFRESH
+        self.two.run('CREATE TABLE other (id INTEGER PRIMARY KEY)')
+        self.assertEqual([()], [
+            i.columns for i in self.two.catalog.current().table('t').indexes
+            if i.entries])
+
     def test_a_process_that_ends_is_not_waited_for(self):
         self.two.run('SELECT 1 FROM t')
         self.meanwhile.append(self.two.catalog.close)
