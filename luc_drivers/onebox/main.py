@@ -344,6 +344,10 @@ def _do_calls(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
 def _do_bench(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
     output = args.output or cloud.settings.state / 'bench.jsonl'
     chosen = [cloud.settings.variant]
+    if args.against in chosen:
+        raise errors.OneboxError(
+            f'--against {args.against}: that is the cloud itself; name '
+            'another with --backend and --store')
     if args.against:
         chosen.append(args.against)
     results = []

@@ -33,6 +33,8 @@ class CommandLineTest(OneboxTest):
                 (['up', '--workers', '0'], 'workers must be at least 1'),
                 (['bench', '--parallel', '20', '0'],
                  'parallel must be at least 1'),
+                (['bench', '--backend', 'baseline', '--against', 'baseline'],
+                 '--against baseline: that is the cloud itself'),
                 (['up', '--port-offset', '60000'],
                  '--port-offset must be from 0'),
                 (['restart', 'nova'], "no service 'nova': there are "
