@@ -37,6 +37,8 @@ from luc_drivers.testing import cqlping
 DEFAULT_PORT = 9042
 # Seconds without a user after which the server is stopped.
 IDLE = 120.0
+# Seconds for which a server that runs may leave a ping without an answer.
+BUSY = 60.0
 
 # The open file whose shared lock says that this process (and its forked
 # children, which inherit it) uses the server.
@@ -74,8 +76,7 @@ def endpoint(report=None) -> cassandra.Endpoint:
             cluster = cassandra.Cluster.load(folder / 'cluster')
         except cassandra.CassandraError:
             cluster = None
-        if cluster is None or not all(
-                node.answers for node in cluster.status()):
+        if cluster is None or not _answers(cluster):
             cluster = _start(folder, report)
     return cluster.endpoint
 
@@ -87,6 +88,20 @@ def stop() -> None:
     except cassandra.CassandraError:
         return
     cluster.wipe()
+
+
+def _answers(cluster: cassandra.Cluster) -> bool:
+    """Tell whether a server answers; one that runs is given time: others use
+    it, and what they have there would be lost."""
+    deadline = time.monotonic() + BUSY
+    while True:
+        found = cluster.status()
+        if all(node.answers for node in found):
+            return True
+        if not all(node.pid for node in found) or (
+                time.monotonic() > deadline):
+            return False
+        time.sleep(0.2)
 
 
 def _existing(named: str) -> cassandra.Endpoint:

@@ -155,6 +155,26 @@ class ConfigTest(unittest.TestCase):
                                            'no Cassandra answers there'):
                 shared.endpoint()
 
+    def test_busy_shared_server_is_given_time(self):
+        """Else its data would be wiped under those that use it."""
+        def found(pid, answers):
+            return [cassandra.NodeStatus(
+                'node1', '127.0.0.1', 'site1', pid, answers, 0)]
+
+        for states, expected in (
+                ([found(7, False), found(7, False), found(7, True)], True),
+                ([found(7, False), found(None, False)], False),
+                ([found(None, False)], False)):
+            cluster = mock.Mock()
+            cluster.status.side_effect = states
+            with mock.patch.object(shared.time, 'sleep'):
+                self.assertIs(expected, shared._answers(cluster))
+            self.assertEqual(len(states), cluster.status.call_count)
+        cluster = mock.Mock()
+        cluster.status.return_value = found(7, False)
+        with mock.patch.object(shared, 'BUSY', 0.0):
+            self.assertIs(False, shared._answers(cluster))
+
 
 class PingTest(unittest.TestCase):
 
