@@ -109,9 +109,12 @@ class PageTests(ConnectionTests):
 
     def test_a_page_does_not_grow_with_the_table(self):
         few = self.paged(60)
-        store = self.connection._session.database.store
+        database = self.connection._session.database
+        store = database.store
 
         def requests(sql):
+            # what was just committed is still being applied
+            self.assertTrue(database.background.flush(30))
             # now and then one looks whether the schema has changed
             counts = []
             for _ in range(3):
