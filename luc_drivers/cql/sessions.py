@@ -154,6 +154,12 @@ class Session:
                     self._control = controls.Control(self.settings)
         return self._control
 
+    @property
+    def connected(self) -> bool:
+        """Whether it has connected, be it that connections were lost since.
+        """
+        return self._control is not None
+
     def close(self) -> None:
         """Close the connections; the session can't be used any more."""
         with self._connecting:

@@ -368,7 +368,9 @@ class Catalog:
 
 def _give_back(store: Store, holder: str, pid: int) -> None:
     """Give a lease back when its process ends."""
-    if pid != os.getpid():
+    # the driver's event loop may have ended by now: who had to connect would
+    # wait in vain, for each of its databases
+    if pid != os.getpid() or not store.connected:
         return
     try:
         store.lease(holder, 0)

@@ -356,6 +356,11 @@ class Store(abc.ABC):
 
     # --- leases: which processes use this database now
 
+    @property
+    def connected(self) -> bool:
+        """Whether a request need not connect first."""
+        return True
+
     @abc.abstractmethod
     def lease(self, holder: str, seconds: int) -> None:
         """Say that ``holder`` uses the catalog for so many seconds more;

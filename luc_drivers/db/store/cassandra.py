@@ -41,6 +41,10 @@ from luc_drivers.db.store.cassandra_requests import Requester
 from luc_drivers.db.store.cassandra_requests import Requests
 
 
+#: seconds for giving back a lease, which else ends by itself
+_RELEASE = 2.0
+
+
 def _put(timestamp: int) -> Callable[[Any, tuple], tuple[str, tuple]]:
     """Return what makes the statement that writes an index entry."""
     return lambda texts, key: (texts.put_index, (*key, timestamp))
@@ -364,6 +368,10 @@ class CassandraStore(base.Store):
 
     # --- leases
 
+    @property
+    def connected(self) -> bool:
+        return self._session(schema.GLOBAL).connected
+
     def lease(self, holder: str, seconds: int) -> None:
         texts = self._requester.texts(schema.GLOBAL)
         db = self._requester.db(schema.GLOBAL)
@@ -371,7 +379,10 @@ class CassandraStore(base.Store):
             self._global(texts.lease, (db, holder, seconds),
                          idempotent=True)
         else:
-            self._global(texts.release, (db, holder), idempotent=True)
+            # who ends does not wait long for a courtesy
+            self._global(texts.release, (db, holder), idempotent=True,
+                         timeout=min(
+                             _RELEASE, self.settings.request_timeout))
 
     def leases(self) -> set[str]:
         return {holder for holder, in self._global(

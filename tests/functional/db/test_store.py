@@ -14,6 +14,10 @@
 
 import multiprocessing
 import os
+import subprocess
+import sys
+import textwrap
+import time
 import unittest
 import uuid
 
@@ -84,6 +88,23 @@ class KeyspaceTest(store_contract.StoreContract, unittest.TestCase):
         more = {'keyspace_template': self.template} | more
         return cassandra.CassandraStore(name or f't{uuid.uuid4().hex}',
                                         settings(**more))
+
+    def test_a_process_that_has_closed_its_session_ends_at_once(self):
+        """It gives no lease back: the driver can't connect any more."""
+        host, port = shared.endpoint()
+        done = subprocess.run(
+            [sys.executable, '-W', 'ignore', '-c', textwrap.dedent('''
+                import sys
+                import time
+                from luc_drivers import cql
+                from luc_drivers.db.tools import naming
+                naming.database(sys.argv[1]).catalog.refresh()
+                cql.close_all()
+                print(time.time())
+                '''), f'sqlite+luc://{host}:{port}/t{uuid.uuid4().hex}'
+             f'?keyspace_template={self.template}'],
+            check=True, stdout=subprocess.PIPE, text=True)
+        self.assertLess(time.time() - float(done.stdout), 4)
 
     def test_drop_takes_only_its_own(self):
         other = self.open()

@@ -13,11 +13,13 @@
 
 """What the Cassandra store makes of answers, without a server."""
 
+import os
 import unittest
 from unittest import mock
 
 from luc_drivers import cql
 from luc_drivers.db import errors
+from luc_drivers.db.catalog import catalog
 from luc_drivers.db.store import base
 from luc_drivers.db.store import cassandra
 from luc_drivers.db.store.base import Batch
@@ -85,3 +87,28 @@ class AnswersTest(unittest.TestCase):
         self.assertEqual([], self.store.write([]))
         self.assertEqual(
             [], self.store.write_both([], [self.entry()], 1))
+
+
+class LeaseTest(unittest.TestCase):
+    """A process that ends gives its lease back, if that costs nothing."""
+
+    def give_back(self, connected, pid):
+        store = mock.Mock(connected=connected)
+        catalog._give_back(store, 'holder', pid)
+        return store.lease.mock_calls
+
+    def test_connected(self):
+        self.assertEqual([mock.call('holder', 0)],
+                         self.give_back(True, os.getpid()))
+
+    def test_not_connected_or_another_process(self):
+        self.assertEqual([], self.give_back(False, os.getpid()))
+        self.assertEqual([], self.give_back(True, os.getpid() + 1))
+
+    def test_whether_it_is_connected(self):
+        store = cassandra.CassandraStore(
+            'nova', base.StoreSettings(kind='cassandra'))
+        self.assertFalse(store.connected)
+        session = store._session(cassandra.schema.GLOBAL)
+        with mock.patch.object(session, '_control', object()):
+            self.assertTrue(store.connected)
