@@ -40,7 +40,6 @@ from luc_drivers.db.store.cassandra_requests import deal_index
 from luc_drivers.db.store.cassandra_requests import Requester
 from luc_drivers.db.store.cassandra_requests import Requests
 
-
 #: seconds for giving back a lease, which else ends by itself
 _RELEASE = 2.0
 
