@@ -47,6 +47,9 @@ class RawPeerCase(support.TransportCase):
         """A DEALER connected to the server; options of pyzmq's sockets."""
         sock = self.context.socket(zmq.DEALER)
         sock.linger = 0
+        # libzmq gives a connection up whose handshake failed: who sends over
+        # none would wait for ever
+        sock.sndtimeo = 2000
         for name, value in options.items():
             setattr(sock, name, value)
         sock.connect(self.server.addresses[0])
