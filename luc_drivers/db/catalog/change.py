@@ -16,6 +16,7 @@ Everything here is done for the tables that a statement is about, not for
 the whole schema: DDL must cost milliseconds, however many tables there are.
 """
 
+from collections.abc import Callable
 from collections.abc import Mapping
 import dataclasses
 import itertools
@@ -356,18 +357,20 @@ def _with_parent_columns(table: Table, tables: Mapping[str, Table]) -> Table:
 
 def publish(state: State, twin: Twin, name: str) -> Done:
     """Make a table's write-only indexes public."""
-    layout = state.layouts.get(name)
-    touched = {name: layouts.published(layout)} if layout else {}
-    entry = log.Entry((), touched, state.next_number, 'publish ' + name)
-    return Done(None, install(
-        state, twin, entry, state.schema.version + 1), entry)
+    return _lay_out(state, twin, name, 'publish', layouts.published)
 
 
 def leave(state: State, twin: Twin, name: str) -> Done:
     """Drop a table's indexes that were leaving."""
+    return _lay_out(state, twin, name, 'leave', layouts.left)
+
+
+def _lay_out(state: State, twin: Twin, name: str, what: str,
+             make: Callable[[Layout], Layout]) -> Done:
+    """Give a table, if it is still there, another layout; its SQL stays."""
     layout = state.layouts.get(name)
-    touched = {name: layouts.left(layout)} if layout else {}
-    entry = log.Entry((), touched, state.next_number, 'leave ' + name)
+    touched = {name: make(layout)} if layout else {}
+    entry = log.Entry((), touched, state.next_number, f'{what} {name}')
     return Done(None, install(
         state, twin, entry, state.schema.version + 1), entry)
 
