@@ -184,14 +184,18 @@ class Reading(base.Contract):
                                  self.q.values(rows[-1]))
                 self.assertEqual(1, read)
 
-    def read_with(self, first, move, wanted):
-        """Read with something done between rows and index."""
+    def between(self, first, move):
+        """Have the next round of rows and index do something in between.
+
+        :param first: 'rows' or 'index': what is read before ``move()``.
+        :returns: the list that gets the reads of that round.
+        """
         resolver = self.q.reader.resolver
-        guessed = []
+        seen = []
 
         def read_both(reads, slices):
             patch.stop()
-            guessed.extend(reads)
+            seen.extend(reads)
             if first == 'rows':
                 rows = resolver.read(reads)
                 move()
@@ -202,6 +206,11 @@ class Reading(base.Contract):
 
         patch = mock.patch.object(resolver, 'read_both', read_both)
         patch.start()
+        return seen
+
+    def read_with(self, first, move, wanted):
+        """Read with something done between rows and index."""
+        guessed = self.between(first, move)
         rows, = self.q.reader.rows(self.q.schema, [wanted])
         return rows, len(guessed)
 
@@ -231,19 +240,7 @@ class Reading(base.Contract):
                 self.p.commit(self.p.insert('parts', n, before, 'else', '',
                                             generated=True))
 
-        def read_both(reads, slices):
-            patch.stop()
-            if first == 'rows':
-                rows = resolver.read(reads)
-                move()
-                return rows, self.store.read_index(slices)
-            found = self.store.read_index(slices)
-            move()
-            return resolver.read(reads), found
-
-        resolver = self.q.reader.resolver
-        patch = mock.patch.object(resolver, 'read_both', read_both)
-        patch.start()
+        self.between(first, move)
         rows, = self.q.reader.rows(schema, [wanted], ahead=mine)
         found = [self.q.values(row) for row in rows]
         self.assertIn(found[-1], [(n, k, name, '') for k in (before, after)])
