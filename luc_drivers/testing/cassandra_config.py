@@ -94,7 +94,7 @@ class NodeSettings:
         does by default, ``kill -9`` may lose the last 0.1 s of a node.
     :ivar long_lived: it runs for hours: have the JVM compile what is hot a
         second time, which takes a minute or two of CPU after each start and
-        halves what a request takes from then on.
+        a third off what requests take from then on.
     :ivar jmx_port: port for nodetool; None: no JMX.
     """
 
