@@ -41,9 +41,15 @@ class Violation(AssertionError):
 
 
 class Watch:
-    """A scan in progress: what it must not miss."""
+    """A scan in progress: what it must not miss.
 
-    def __init__(self, values: set, must: set[int]) -> None:
+    :ivar column: of the cells, by number: the one whose values are looked
+        for.
+    :ivar must: creation numbers of the rows that matched all the time.
+    """
+
+    def __init__(self, column: int, values: set, must: set[int]) -> None:
+        self.column = column
         self.values = values
         self.must = must
 
@@ -175,7 +181,7 @@ class Ghost:
         self._check_constraints()
         for watch in self.watches:
             watch.must &= {c for v, c in self.live('cells').values()
-                           if v[3] in watch.values}
+                           if v[watch.column] in watch.values}
 
     def _check_base(self, place: Place, version: bytes | None) -> None:
         """What a transaction has read is still so when it is decided; rows
@@ -240,10 +246,10 @@ class Ghost:
         if not good:
             raise Violation('stale read after the acknowledgement')
 
-    def begin_scan(self, values: Iterable[str]) -> Watch:
+    def begin_scan(self, values: Iterable[str], column: int) -> Watch:
         wanted = set(values)
-        watch = Watch(wanted, {c for v, c in self.live('cells').values()
-                               if v[3] in wanted})
+        watch = Watch(column, wanted, {
+            c for v, c in self.live('cells').values() if v[column] in wanted})
         self.watches.append(watch)
         return watch
 

@@ -94,6 +94,29 @@ class Operations:
 
         return make
 
+    def draw_unique(self) -> Callable[['Process'], list[RowChange]]:
+        """Draw a transaction over the row that has the unique value."""
+        kind = self.random.choice(
+            ['insert', 'touch', 'move', 'move', 'replace', 'drop', 'delete'])
+        target = self.random.choice(KEYS)
+
+        def make(process: 'Process') -> list[RowChange]:
+            found = process.find('cells', 'cells_u', 'u')
+            if not found:
+                (row,) = process.rows('cells', target)
+                return [] if row else [self.insert('cells', *target, 'a', 'u')]
+            row = found[0]
+            if kind == 'touch':
+                return [self.change(row)]
+            if kind == 'drop':
+                return [self.change(row, u=None)]
+            if kind == 'delete':
+                return [RowChange(row.table, row, None)]
+            key = (row.values[1], row.values[2])
+            return self._operate(process, kind, key, row, target) or []
+
+        return make
+
     def _operate(self, process: 'Process', operation: str, key: tuple,
                  row: StoredRow | None, target: tuple
                  ) -> list[RowChange] | None:

@@ -51,6 +51,7 @@ class Mutation:
     :ivar patch: enters what breaks the code.
     :ivar prepare: breaks a world before it runs.
     :ivar kind: of the transactions that show it.
+    :ivar hints: processes remember where rows with unique keys were.
     :ivar start: the seed to begin at: a violation isn't far (found by
         search; the cheaper for it, not needed for it).
     """
@@ -60,6 +61,7 @@ class Mutation:
     prepare: Prepare | None = None
     kind: str = 'cells'
     sweep: bool = False
+    hints: bool = False
     start: int = 0
 
 
@@ -285,7 +287,34 @@ def act_without_looking_again(self: Any, todo: Any, states: Any, views: Any,
     return young
 
 
+_want = reader.Reader._want
+
+
+def believe_hints(self: Any, access: Any, localities: Any) -> Any:
+    """Look for the row where it was, and nowhere else."""
+    want = _want(self, access, localities)
+    if want.guesses:
+        want.places, want.reads = want.guesses, []
+    return want
+
+
 # --- 25
+
+
+def confirm_before_entries(self: Any, run: Any, txid: bytes) -> bool:
+    """Send entries with the locks also if parents are looked at."""
+    groups = writes.by_group(run.intents)
+    if len(groups) == 1 and not run.children:
+        return _attempt(self, run, txid)
+    self.ghost.attempt(self.logical, txid, self.changes)
+    primary = self._primary(groups)
+    self.references.confirm(run.later, run.priority, run.deadline)
+    committed = self._several(run, txid, primary, groups, [
+        *run.plan.index.added, writes.listing(primary, txid)])
+    if committed:
+        self._removals(run, txid)
+    return committed
+
 
 _join = references.References.join
 
@@ -338,6 +367,8 @@ MUTATIONS = [
     Mutation('12: slow scans not repeated', _patched(
         reader.Reader, '_read_index', read_index_once), start=3405),
     Mutation('13: moves not followed', no_moves),
+    Mutation('13: hints believed without their index', _patched(
+        reader.Reader, '_want', believe_hints), hints=True),
     Mutation('16: the old value without another look', _patched(
         resolve.Resolver, '_act', act_without_looking_again), start=3755),
     Mutation('entries written after the commit', entries_after_commit),
@@ -347,6 +378,9 @@ MUTATIONS = [
         changes.uniques, 'owned', no_uniques)),
     Mutation('25: children do not look at their parents again', _patched(
         references.References, 'confirm', lambda *a: None),
+        kind='references'),
+    Mutation('25: parents looked at before the entries are there', _patched(
+        protocol_model.Committer, '_attempt', confirm_before_entries),
         kind='references'),
     Mutation('25: children to come are not superseded', _patched(
         references.References, '_supersede',

@@ -33,9 +33,12 @@ from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.rows import RowChange
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.store.base import GroupRead
+from luc_drivers.db.store.base import IndexRead
 from luc_drivers.db.transaction import bounds
+from luc_drivers.db.transaction import hints as hints_module
 from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import reader
+from luc_drivers.db.transaction import resolve
 from luc_drivers.db.transaction import shared_turns
 from luc_drivers.db.transaction import sweeper
 from luc_drivers.testing import faulty_store
@@ -69,6 +72,20 @@ class Committer(protocol.Committer):
         return super()._attempt(run, txid)
 
 
+class Hints(hints_module.Hints):
+    """Counts how often a place was known."""
+
+    def __init__(self, counts: collections.Counter[str]) -> None:
+        super().__init__()
+        self.counts = counts
+
+    def find(self, read: IndexRead) -> resolve.Place | None:
+        place = super().find(read)
+        if place is not None:
+            self.counts['hints'] += 1
+        return place
+
+
 class Process:
     """One service process: a clock, a reader, a committer."""
 
@@ -80,7 +97,8 @@ class Process:
         background = schedule.ScheduledBackground(world.scheduler, number)
         background.submit = self._submit
         self.reader = reader.Reader(
-            store, self.clock, background, world.bounds)
+            store, self.clock, background, world.bounds,
+            hints=Hints(world.counts) if world.hints else None)
         self.committer = Committer(
             store, self.clock, self.reader, background)
         self.committer.ghost = world.ghost
@@ -115,7 +133,8 @@ class Process:
         by = next(i for i in table.indexes if i.name == index)
         column = table.column(by.columns[0]).number
         rows = self.reader.rows(SCHEMA, [BoundAccess(
-            table, Path.INDEX, [(v,) for v in values], index=by)])[0]
+            table, Path.INDEX, [(v,) for v in values], index=by,
+            unique=bool(by.unique_columns))])[0]
         return [r for r in rows if r.values[column] in values]
 
 
@@ -123,10 +142,11 @@ class World(model_operations.Operations):
     """One schedule."""
 
     def __init__(self, seed: int, kind: str, sweep: bool = False,
-                 turns: bool = False) -> None:
+                 turns: bool = False, hints: bool = False) -> None:
         self.seed = seed
         self.kind = kind
         self.turns = turns
+        self.hints = hints
         self.bounds = BOUNDS
         self.scheduler = schedule.Scheduler(seed)
         self.random = self.scheduler.random
@@ -184,6 +204,8 @@ class World(model_operations.Operations):
                 self._spawn('scan', 100 + n, self._scan)
             if self.random.random() < .6:
                 self._spawn('reader', 200, self._reader)
+            if self.hints:
+                self._spawn('look-up', 250, self._look_up)
         if self.sweep:
             self._spawn('sweeper', 300, self._sweep)
 
@@ -211,7 +233,9 @@ class World(model_operations.Operations):
         return run
 
     def _transaction(self, process: Process, logical: ghost.Logical) -> str:
-        if self.kind == 'cells':
+        if self.hints and self.random.random() < .7:
+            make = self.draw_unique()
+        elif self.kind == 'cells':
             make = self.draw_cells()
         else:
             make = self.draw_references()
@@ -264,16 +288,26 @@ class World(model_operations.Operations):
     def _scan(self, process: Process) -> None:
         values = self.random.choice([['a'], ['b'], ['a', 'b']])
         for _ in range(2):
-            watch = self.ghost.begin_scan(values)
-            found: Iterable[int] | None = None
-            try:
-                rows = process.find('cells', 'cells_v', *values)
-                found = [row.created for row in rows]
-                self.counts['scans'] += 1
-            except errors.OperationalError:
-                self.counts['scans given up'] += 1
-            finally:
-                self.ghost.end_scan(watch, found)
+            self._find(process, 'scans', 'v', *values)
+
+    def _look_up(self, process: Process) -> None:
+        """Look for the row with the unique value, wherever it is by now."""
+        for _ in range(6):
+            self._find(process, 'look-ups', 'u', 'u')
+            self.scheduler.pause(self.random.choice([0.0, 0.3, 4.0]))
+
+    def _find(self, process: Process, what: str, column: str, *values: str
+              ) -> None:
+        watch = self.ghost.begin_scan(values, CELLS.column(column).number)
+        found: Iterable[int] | None = None
+        try:
+            rows = process.find('cells', f'cells_{column}', *values)
+            found = [row.created for row in rows]
+            self.counts[what] += 1
+        except errors.OperationalError:
+            self.counts[f'{what} given up'] += 1
+        finally:
+            self.ghost.end_scan(watch, found)
 
     def _reader(self, process: Process) -> None:
         for _ in range(4):
@@ -372,16 +406,17 @@ class Report:
 def explore(count: int, start: int = 0, kind: str = 'cells',
             sweep: bool = False, stop: bool = False,
             prepare: Callable[[World], None] | None = None,
-            turns: bool = False) -> Report:
+            turns: bool = False, hints: bool = False) -> Report:
     """Run schedules.
 
     :param stop: at the first violation.
     :param turns: transactions take turns, as compare-and-sets do.
+    :param hints: processes remember where rows with unique keys were.
     :param prepare: may change each world before it runs.
     """
     report = Report()
     for seed in range(start, start + count):
-        world = World(seed, kind, sweep, turns)
+        world = World(seed, kind, sweep, turns, hints)
         if prepare is not None:
             prepare(world)
         try:

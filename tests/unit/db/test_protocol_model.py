@@ -58,6 +58,11 @@ class ProtocolModelTest(unittest.TestCase):
         self.assertGreater(report.counts['turns'], 100, str(report))
         self.assertGreater(report.counts['turns lost'], 20, str(report))
 
+    def test_with_hints(self):
+        report = self.explore(300, hints=True, start=300000)
+        self.assertGreater(report.counts['look-ups'], 1000, str(report))
+        self.assertGreater(report.counts['hints'], 300, str(report))
+
     def test_a_schedule_is_repeatable(self):
         one, two = (protocol_model.explore(20, start=50) for _ in 'ab')
         self.assertEqual(str(one), str(two))
@@ -73,7 +78,7 @@ class MutationTest(unittest.TestCase):
         with mutation.patch():
             report = protocol_model.explore(
                 PATIENCE, mutation.start, mutation.kind, mutation.sweep,
-                stop=True, prepare=mutation.prepare)
+                stop=True, prepare=mutation.prepare, hints=mutation.hints)
         self.assertTrue(report.violations, str(report))
 
 
