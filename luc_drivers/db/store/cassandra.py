@@ -57,7 +57,9 @@ class CassandraStore(base.Store):
     was not begun.  Else its outcome is unknown, and the transaction settles
     it.
 
-    A fresh name space (``settings.fresh``) vanishes by its time to live.
+    A fresh name space (``settings.fresh``) vanishes by its time to live.  It
+    is this object's alone, which so keeps its catalog's log and its
+    sequences: neither costs a request.
     """
 
     def __init__(self, database: str, settings: base.StoreSettings) -> None:
@@ -65,11 +67,13 @@ class CassandraStore(base.Store):
         self._cql_settings = cql.from_options(settings)
         self._requester = Requester(database, settings)
         self._localities = {schema.GLOBAL}
-        #: lower bounds of the next number of sequences
+        #: lower bounds of the next number of sequences; of a fresh name
+        #: space the numbers themselves
         self._next: dict[str, int] = {}
         #: the catalog's log, of a fresh name space
         self._log: list[tuple[int, bytes]] = []
-        self._log_lock = native.lock()
+        #: held for what of a fresh name space is kept here
+        self._fresh_lock = native.lock()
 
     reads_ahead = True
 
@@ -336,7 +340,7 @@ class CassandraStore(base.Store):
     def catalog_append(self, version: int, entry: bytes) -> bool:
         if self.settings.fresh:
             # the name space is this object's: nobody else can read it
-            with self._log_lock:
+            with self._fresh_lock:
                 if self._log and self._log[-1][0] >= version:
                     return (version, entry) in self._log
                 self._log.append((version, entry))
@@ -406,6 +410,12 @@ class CassandraStore(base.Store):
         try with an unknown outcome can't apply once this one has: both would
         claim the same numbers, for us.
         """
+        if self.settings.fresh:
+            # as with the log
+            with self._fresh_lock:
+                found = self._next.get(sequence, 1)
+                self._next[sequence] = after(found)
+                return found
         texts = self._requester.texts(schema.GLOBAL)
         db = self._requester.db(schema.GLOBAL)
         first = self._next.get(sequence)

@@ -137,11 +137,16 @@ class KeyspaceTest(store_contract.StoreContract, unittest.TestCase):
                          self.store.catalog_read())
         self.assertEqual([(2, b'two')], self.store.catalog_read(1))
 
-    def test_the_log_of_a_fresh_name_space_costs_no_request(self):
+    def test_a_fresh_name_space_keeps_its_log_and_sequences(self):
         store = cassandra.CassandraStore('test', settings(fresh=True))
         requests = cql.session(store._cql_settings).requests
         self.assertTrue(store.catalog_append(1, b'one'))
         self.assertEqual([(1, b'one')], store.catalog_read())
+        self.assertEqual(1, store.claim('s', 5))
+        store.advance('s', 9)
+        store.advance('s', 3)
+        self.assertEqual(10, store.claim('s', 1))
+        self.assertEqual(1, store.claim('t', 1))
         self.assertEqual(requests, cql.session(store._cql_settings).requests)
 
     def test_prepare_is_one_request_when_all_is_there(self):
