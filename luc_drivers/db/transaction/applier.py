@@ -14,6 +14,7 @@
 
 from collections.abc import Mapping
 from collections.abc import Sequence
+import dataclasses
 import logging
 
 from luc_drivers.db import errors
@@ -33,6 +34,8 @@ from luc_drivers.db.transaction.writes import Intent
 
 LOG = logging.getLogger(__name__)
 
+#: commits whose secondaries are applied at once
+_AT_ONCE = 32
 #: seconds before the second try; doubled each time
 _FIRST_PAUSE = 0.1
 
@@ -68,8 +71,30 @@ def roll_forward(store: Store, resolver: Resolver, bounds: Bounds,
     return False
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Commit:
+    """A committed transaction whose secondaries are to be applied.
+
+    :ivar end: until when to try, by the clock's monotonic().
+    """
+
+    primary: Group
+    txid: bytes
+    secondaries: Mapping[Group, Sequence[Intent]]
+    end: float
+
+    def keys(self) -> dict[Group, list[RowKey]]:
+        """Return which rows the secondaries are."""
+        return {group: [i.key for i in members]
+                for group, members in self.secondaries.items()}
+
+
 class Applier:
-    """Applies secondaries in the background, then removes the marker."""
+    """Applies secondaries in the background, then removes the marker.
+
+    Those of many commits go out together: one after the other they would
+    take longer than it took to commit them, and the rows stay locked.
+    """
 
     def __init__(self, store: Store, clock: Clock, resolver: Resolver,
                  background: background_module.Background, bounds: Bounds
@@ -83,73 +108,85 @@ class Applier:
     def submit(self, primary: Group, txid: bytes,
                secondaries: Mapping[Group, Sequence[Intent]]) -> None:
         """Apply a committed transaction's secondaries soon."""
-        end = self.clock.monotonic() + self.bounds.marker_age / 2
+        self.background.collect(self._first, Commit(
+            primary, txid, secondaries,
+            self.clock.monotonic() + self.bounds.marker_age / 2))
 
-        def first() -> None:
+    def _first(self, commits: Sequence[Commit]) -> None:
+        for n in range(0, len(commits), _AT_ONCE):
+            some = commits[n:n + _AT_ONCE]
             try:
-                done = self._apply(txid, secondaries)
+                left = self._apply(some)
             except errors.StoreUnavailable as error:
-                LOG.debug('Applying %s: %s', txid.hex(), error)
-                done = False
-            self._after(primary, txid, secondaries, done, end, _FIRST_PAUSE)
+                LOG.debug('Applying %d commits: %s', len(some), error)
+                left = {c.txid: c.keys() for c in some}
+            self.erase([c for c in some if c.txid not in left])
+            for commit in some:
+                if commit.txid in left:
+                    self._roll(commit, left[commit.txid], _FIRST_PAUSE)
 
-        self.background.submit(first, needed=True)
+    def _apply(self, commits: Sequence[Commit]
+               ) -> dict[bytes, dict[Group, list[RowKey]]]:
+        """Apply what is expected to be locked still.
 
-    def _apply(self, txid: bytes,
-               secondaries: Mapping[Group, Sequence[Intent]]) -> bool:
-        batches = [
-            writes.batch(group, *(
-                writes.apply(i.key, txid, i.document, i.moved_to, i.history,
-                             self.bounds.tombstone_ttl) for i in members))
-            for group, members in secondaries.items()]
-        if not batches:
-            return True
+        :returns: by id the rows of which it is not known.
+        """
+        todo = [(commit, group, members) for commit in commits
+                for group, members in commit.secondaries.items()]
+        if not todo:
+            return {}
         step('apply:send')
-        outcomes = write_all(self.store, batches)
+        outcomes = write_all(self.store, [
+            writes.batch(group, *(
+                writes.apply(i.key, commit.txid, i.document, i.moved_to,
+                             i.history, self.bounds.tombstone_ttl)
+                for i in members)) for commit, group, members in todo])
         step('apply:answered')
-        left = {group: [i.key for i in members]
-                for (group, members), outcome in zip(
-                    secondaries.items(), outcomes)
-                if outcome is not Outcome.APPLIED}
-        return not left or roll_forward(
-            self.store, self.resolver, self.bounds, txid, left)
+        left: dict[bytes, dict[Group, list[RowKey]]] = {}
+        for (commit, group, members), outcome in zip(todo, outcomes):
+            if outcome is not Outcome.APPLIED:
+                left.setdefault(commit.txid, {})[group] = [
+                    i.key for i in members]
+        return left
 
-    def _after(self, primary: Group, txid: bytes,
-               secondaries: Mapping[Group, Sequence[Intent]], done: bool,
-               end: float, pause: float) -> None:
+    def _roll(self, commit: Commit, left: Mapping[Group, Sequence[RowKey]],
+              pause: float) -> None:
+        """Apply what is left of a commit; later again, if need be."""
+        try:
+            done = roll_forward(self.store, self.resolver, self.bounds,
+                                commit.txid, left)
+        except errors.StoreUnavailable as error:
+            LOG.debug('Applying %s: %s', commit.txid.hex(), error)
+            done = False
         if done:
-            self.erase(primary, txid)
-            return
-        if self.clock.monotonic() + pause > end:
+            self.erase([commit])
+        elif self.clock.monotonic() + pause > commit.end:
             LOG.warning('Rows of the committed transaction %s are still '
                         'locked: readers and the sweeper will apply them',
-                        txid.hex())
-            return
+                        commit.txid.hex())
+        else:
+            self.background.submit(
+                lambda: self._roll(commit, commit.keys(), pause * 2), pause)
 
-        def again() -> None:
-            try:
-                done = roll_forward(
-                    self.store, self.resolver, self.bounds, txid,
-                    {g: [i.key for i in m] for g, m in secondaries.items()})
-            except errors.StoreUnavailable as error:
-                LOG.debug('Applying %s: %s', txid.hex(), error)
-                done = False
-            self._after(primary, txid, secondaries, done, end, pause * 2)
+    def erase(self, commits: Sequence[Commit]) -> None:
+        """Remove the markers of applied transactions.
 
-        self.background.submit(again, pause)
-
-    def erase(self, primary: Group, txid: bytes) -> None:
-        """Remove the marker of an applied transaction.
-
-        If that fails, the sweeper finds it.
+        If that fails, the sweeper finds them.
         """
+        if not commits:
+            return
         try:
-            outcome = self.store.write(
-                [writes.batch(primary, writes.erase_marker(txid))])[0]
+            outcomes = write_all(self.store, [
+                writes.batch(c.primary, writes.erase_marker(c.txid))
+                for c in commits])
             step('apply:marker-erased')
-            if outcome is Outcome.APPLIED:
+            gone = [c for c, outcome in zip(commits, outcomes)
+                    if outcome is Outcome.APPLIED]
+            if gone:
+                # entries of their ids, which nobody writes anew
                 self.store.remove_index(
-                    [writes.listing(primary, txid)], micros(txid))
+                    [writes.listing(c.primary, c.txid) for c in gone],
+                    max(micros(c.txid) for c in gone))
         except errors.StoreUnavailable as error:
-            LOG.debug('The marker of %s stays for the sweeper: %s',
-                      txid.hex(), error)
+            LOG.debug('%d markers stay for the sweeper: %s', len(commits),
+                      error)

@@ -35,6 +35,7 @@ from luc_drivers.native import original
 LOG = logging.getLogger(__name__)
 
 Task = Callable[[], Any]
+Handler = Callable[[list], Any]
 
 
 def _modules(native: bool) -> tuple[Any, Any]:
@@ -58,6 +59,7 @@ class _State:
         self.dropped = 0
         self.failing = False
         self.repeats: list[tuple[Task, float]] = []
+        self.collected: dict[Handler, list] = {}
 
 
 def _flush(reference: 'weakref.ref[Background]', pid: int) -> None:
@@ -131,6 +133,27 @@ class Background:
         if state.dropped % 1000 == 1:
             LOG.warning('Background queue is full (%d tasks): %d cleaning '
                         'tasks dropped so far', self.limit, state.dropped)
+
+    def collect(self, handler: Handler, item: Any) -> None:
+        """Run ``handler(items)`` soon, once for all items there are by then.
+
+        What many commits leave to do waits for the store together, not one
+        after the other.  It is part of the protocol, as `submit`'s needed
+        tasks.
+        """
+        state = self._here()
+        with state.condition:
+            items = state.collected.setdefault(handler, [])
+            items.append(item)
+            if len(items) > 1:
+                return
+
+        def hand_over() -> None:
+            with state.condition:
+                items = state.collected.pop(handler)
+            handler(items)
+
+        self.submit(hand_over, needed=True)
 
     def repeat(self, task: Task, period: float) -> None:
         """Run ``task()`` every ``period`` seconds, also after a fork.

@@ -143,18 +143,14 @@ class Fetched:
 
 def merged(accesses: Sequence[BoundAccess]) -> list[BoundAccess]:
     """Put accesses that differ only in their keys together."""
-    found: dict[Any, BoundAccess] = {}
+    found: dict[Any, tuple[BoundAccess, dict[Key, None]]] = {}
     for access in accesses:
         name = (access.table.number, access.path, access.unique,
                 access.index and access.index.number, access.lower,
                 access.upper, access.key_columns)
-        if access.limit is not None:
-            # each set of parameters has its own
-            access = dataclasses.replace(access, limit=None)
-        first = found.get(name)
-        if first is None:
-            found[name] = access
-        else:
-            have = set(first.keys)
-            first.keys.extend(k for k in access.keys if k not in have)
-    return list(found.values())
+        if name not in found:
+            # a limit is one of each set of parameters
+            found[name] = dataclasses.replace(access, limit=None), {}
+        found[name][1].update(dict.fromkeys(access.keys))
+    return [dataclasses.replace(access, keys=list(keys))
+            for access, keys in found.values()]

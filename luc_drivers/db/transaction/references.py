@@ -100,7 +100,7 @@ def access(table: Table, columns: Sequence[str], values: Key) -> BoundAccess:
 def matches(table: Table, columns: Sequence[str], values: Key
             ) -> Callable[[bytes], bool]:
     """Return a test of documents: whether they have these values."""
-    wanted = keys.encode(address.fold(table, columns, values))
+    wanted = _encoded(table, columns, values)
 
     def test(doc: bytes) -> bool:
         found = address.pick(table, columns, changes_module.values_of(doc))
@@ -140,11 +140,30 @@ def _key_of(table: Table, columns: Sequence[str],
     return None if None in key else key
 
 
+class _Given:
+    """The keys that changed rows have after a commit, each table's once."""
+
+    def __init__(self, changes: Sequence[RowChange]) -> None:
+        self._changes = changes
+        self._keys: dict[tuple[int, tuple[str, ...]], set[Key]] = {}
+
+    def keys(self, table: Table, columns: tuple[str, ...]) -> set[Key]:
+        """Return the values of these columns, of rows without a NULL."""
+        name = table.number, columns
+        found = self._keys.get(name)
+        if found is None:
+            found = self._keys[name] = {
+                key for change in self._changes
+                if change.table.number == table.number and (
+                    key := _key_of(table, columns, change.new)) is not None}
+        return found
+
+
 def parent_checks(schema: Schema, changes: Sequence[RowChange], site: str
                   ) -> list[ParentCheck]:
     """Return what must be checked for children that come or change."""
     checks = []
-    given: dict[tuple[int, tuple[str, ...]], set[Key]] = {}
+    given = _Given(changes)
     for change in changes:
         for key in change.table.foreign_keys:
             values = _key_of(change.table, key.columns, change.new)
@@ -157,13 +176,8 @@ def parent_checks(schema: Schema, changes: Sequence[RowChange], site: str
             if parent is None:
                 raise errors.OperationalError(
                     f'no such table: {key.parent}')
-            known = given.get((parent.number, key.parent_columns))
-            if known is None:
-                known = given[parent.number, key.parent_columns] = {
-                    k for k in (_key_of(parent, key.parent_columns, c.new)
-                                for c in changes if c.table.number ==
-                                parent.number) if k is not None}
-            if address.fold(parent, key.parent_columns, values) in known:
+            if address.fold(parent, key.parent_columns, values) in (
+                    given.keys(parent, key.parent_columns)):
                 continue
             assert change.new is not None
             where = address.address(
@@ -181,17 +195,15 @@ def child_checks(schema: Schema, changes: Sequence[RowChange]
                  ) -> list[ChildCheck]:
     """Return what must be checked for parents that go or change."""
     checks = []
+    given = _Given(changes)
     for change in changes:
         if change.old is None or not change.table.referenced_by:
             continue
         for name, key in change.table.referenced_by:
             before = _key_of(
                 change.table, key.parent_columns, change.old.values)
-            if before is None:
-                continue
-            if any(c.table.number == change.table.number and
-                   _key_of(c.table, key.parent_columns, c.new) == before
-                   for c in changes):
+            if before is None or before in given.keys(
+                    change.table, key.parent_columns):
                 continue
             child = schema.table(name)
             if child is not None:
@@ -219,6 +231,58 @@ class Found:
 
     children: Children
     busy: list[Place] = dataclasses.field(default_factory=list)
+
+
+def _encoded(table: Table, columns: tuple[str, ...], values: Key) -> bytes:
+    return keys.encode(address.fold(table, columns, values))
+
+
+class _Parents:
+    """Rows at hand, by the keys that children have of them.
+
+    :param rows: of each table, by its number.
+    """
+
+    def __init__(self, rows: Mapping[int, Sequence[StoredRow]]) -> None:
+        self._rows = rows
+        self._found: dict[tuple[int, tuple[str, ...]],
+                          dict[bytes, StoredRow]] = {}
+
+    def find(self, check: ParentCheck) -> StoredRow | None:
+        """Return the parent that a child must have."""
+        columns = check.key.parent_columns
+        name = check.parent.number, columns
+        found = self._found.get(name)
+        if found is None:
+            found = self._found[name] = {}
+            for row in self._rows.get(check.parent.number, ()):
+                found.setdefault(keys.encode(address.pick(
+                    check.parent, columns, row.values)), row)
+        return found.get(_encoded(check.parent, columns, check.values))
+
+
+class _Children:
+    """Rows that may reference parents which are to go."""
+
+    def __init__(self, rows: Mapping[Place, Row]) -> None:
+        self._documents: dict[int, list[bytes]] = {}
+        for place, row in rows.items():
+            if row.document is not None:
+                self._documents.setdefault(place[1].table, []).append(
+                    row.document)
+        self._found: dict[tuple[int, tuple[str, ...]], set[bytes]] = {}
+
+    def reference(self, check: ChildCheck) -> bool:
+        """Tell whether one of them references the parent."""
+        columns = check.key.columns
+        name = check.child.number, columns
+        found = self._found.get(name)
+        if found is None:
+            found = self._found[name] = {
+                keys.encode(address.pick(
+                    check.child, columns, changes_module.values_of(doc)))
+                for doc in self._documents.get(check.child.number, ())}
+        return _encoded(check.child, columns, check.values) in found
 
 
 class References:
@@ -289,35 +353,17 @@ class References:
     def _parents(self, schema: Schema, checks: Sequence[ParentCheck],
                  hints: Mapping[int, list[StoredRow]]
                  ) -> list[StoredRow | None]:
-        found: list[StoredRow | None] = []
-        missing = []
-        for n, check in enumerate(checks):
-            test = self._test(check)
-            hint = next((r for r in hints.get(check.parent.number, ())
-                         if test(r)), None)
-            found.append(hint)
-            if hint is None:
-                missing.append(n)
+        known = _Parents(hints)
+        found = [known.find(check) for check in checks]
+        missing = [n for n, row in enumerate(found) if row is None]
         if missing:
             answers = self.reader.rows(schema, [
                 access(checks[n].parent, checks[n].key.parent_columns,
                        checks[n].values) for n in missing])
             for n, rows in zip(missing, answers):
-                test = self._test(checks[n])
-                found[n] = next((r for r in rows if test(r)), None)
+                found[n] = _Parents({checks[n].parent.number: rows}).find(
+                    checks[n])
         return found
-
-    @staticmethod
-    def _test(check: ParentCheck) -> Callable[[StoredRow], bool]:
-        columns = check.key.parent_columns
-        wanted = keys.encode(
-            address.fold(check.parent, columns, check.values))
-
-        def test(row: StoredRow) -> bool:
-            key = address.pick(check.parent, columns, row.values)
-            return keys.encode(key) == wanted
-
-        return test
 
     def confirm(self, later: Sequence[tuple[Place, Intent]],
                 priority: bytes, deadline: float) -> None:
@@ -364,15 +410,13 @@ class References:
         if busy:
             return Found(Children.BUSY, busy)
         doubtful: dict[Place, Row | None] = {}
+        there = _Children({place: row for place, row in rows.items()
+                           if place not in plan.intents})
         for check, (_, places) in zip(checks, located):
-            test = matches(check.child, check.key.columns, check.values)
-            for place, row in rows.items():
-                if (place not in plan.intents and row.document is not None
-                        and place[1].table == check.child.number
-                        and test(row.document)):
-                    raise errors.Refused(
-                        f'a row of {check.child.name} references the row of '
-                        f'{check.parent.name} that is to go')
+            if there.reference(check):
+                raise errors.Refused(
+                    f'a row of {check.child.name} references the row of '
+                    f'{check.parent.name} that is to go')
             doubtful.update(
                 (place, rows.get(place)) for place in places
                 if place[0] != check.place[0] and

@@ -161,17 +161,14 @@ class SharedTurns:
         """Let others have the turns, soon; it never fails: what is not given
         back goes by its TTL.
         """
-        batches = [
-            writes.batch(group, RowWrite(
-                turn_key(key), Expect.VERSION, holder, erase=True))
-            for group, key in places]
-        if not batches:
-            return
+        for place in places:
+            self.background.collect(self._erase, (holder, *place))
 
-        def erase() -> None:
-            try:
-                write_all(self.store, batches)
-            except errors.StoreUnavailable as error:
-                LOG.debug('Turns go by their TTL (%d s): %s', self.ttl, error)
-
-        self.background.submit(erase, needed=True)
+    def _erase(self, turns: Sequence[tuple[bytes, Group, RowKey]]) -> None:
+        try:
+            write_all(self.store, [
+                writes.batch(group, RowWrite(
+                    turn_key(key), Expect.VERSION, holder, erase=True))
+                for holder, group, key in turns])
+        except errors.StoreUnavailable as error:
+            LOG.debug('Turns go by their TTL (%d s): %s', self.ttl, error)

@@ -94,13 +94,15 @@ def settle_several_by_read(self: Any, run: Any, outcome: Outcome,
     return state is writes.State.COMMITTED
 
 
-def apply_once(self: Any, txid: bytes, secondaries: Any) -> bool:
+def apply_once(self: Any, commits: Any) -> dict:
     self.store.write([
         writes.batch(group, *(
-            writes.apply(i.key, txid, i.document, i.moved_to, i.history,
-                         self.bounds.tombstone_ttl) for i in members))
-        for group, members in secondaries.items()])
-    return True
+            writes.apply(i.key, commit.txid, i.document, i.moved_to,
+                         i.history, self.bounds.tombstone_ttl)
+            for i in members))
+        for commit in commits
+        for group, members in commit.secondaries.items()])
+    return {}
 
 
 _verdict = protocol.Committer._verdict

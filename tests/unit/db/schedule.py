@@ -166,6 +166,13 @@ class ScheduledBackground:
     def __init__(self, scheduler: Scheduler, owner: Any) -> None:
         self.scheduler = scheduler
         self.owner = owner
+        self.collected: dict[Callable[[list], Any], list] = {}
+
+    def collect(self, handler: Callable[[list], Any], item: Any) -> None:
+        items = self.collected.setdefault(handler, [])
+        items.append(item)
+        if len(items) == 1:
+            self.submit(lambda: handler(self.collected.pop(handler)))
 
     def submit(self, task: Callable[[], Any], delay: float = 0.0,
                needed: bool = False) -> None:

@@ -96,6 +96,43 @@ class BackgroundTest(unittest.TestCase):
         self.background.submit(lambda: done.append('needed'), needed=True)
         self.assertEqual(['needed'], done)
 
+    def test_what_is_collected_is_handed_over_together(self):
+        got, stop, ready = [], threading.Event(), threading.Event()
+        self.background.submit(stop.wait)
+        for n in range(3):
+            self.background.collect(got.append, n)
+        self.background.collect(lambda items: ready.set(), None)
+        self.assertEqual([], got)
+        stop.set()
+        self.assertTrue(ready.wait(5))
+        self.assertEqual([[0, 1, 2]], got)
+        self.background.collect(got.append, 3)
+        self.assertTrue(self.background.flush(5))
+        self.assertEqual([[0, 1, 2], [3]], got)
+
+    def test_a_forked_child_has_collected_nothing(self):
+        stop = threading.Event()
+        self.addCleanup(stop.set)
+        self.background.submit(stop.wait)
+        read, write = os.pipe()
+
+        def handler(items):
+            os.write(write, repr(items).encode())
+
+        self.background.collect(handler, 'parent')
+        pid = os.fork()
+        if not pid:
+            self.background.collect(handler, 'child')
+            os._exit(0 if self.background.flush(5) else 1)
+        _, status = os.waitpid(pid, 0)
+        self.assertEqual(0, status)
+        self.assertEqual(b"['child']", os.read(read, 100))
+        stop.set()
+        self.assertTrue(self.background.flush(5))
+        self.assertEqual(b"['parent']", os.read(read, 100))
+        os.close(read)
+        os.close(write)
+
     def test_repeated_tasks(self):
         times, ready = [], threading.Event()
 

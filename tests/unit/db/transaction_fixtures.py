@@ -147,11 +147,18 @@ class ManualBackground:
         self.clock = clock_
         self.heap: list = []
         self.order = itertools.count()
+        self.collected: dict[Callable[[list], Any], list] = {}
 
     def submit(self, task: Callable[[], Any], delay: float = 0.0,
                needed: bool = False) -> None:
         heapq.heappush(self.heap, (
             self.clock.monotonic() + delay, next(self.order), task))
+
+    def collect(self, handler: Callable[[list], Any], item: Any) -> None:
+        items = self.collected.setdefault(handler, [])
+        items.append(item)
+        if len(items) == 1:
+            self.submit(lambda: handler(self.collected.pop(handler)))
 
     def run(self) -> int:
         """Run what is due; return the number of tasks."""

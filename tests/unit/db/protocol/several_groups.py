@@ -13,6 +13,7 @@
 """Commits of several groups: prepare, decide, apply, fence."""
 
 import dataclasses
+import itertools
 from typing import Any
 from unittest import mock
 
@@ -51,6 +52,34 @@ class SeveralGroups(base.Contract):
             self.assertIsNone(raw.lock)
             self.assertEqual((txid, txid), (raw.version, raw.history[-1]))
             self.assertEqual([], self.markers('items', k))
+
+    def test_many_commits_are_applied_together(self):
+        pairs = [self.pair() for _ in range(5)]
+        for keys in pairs:
+            self.both(self.p, keys, v='b')
+        with mock.patch.object(self.p.store, 'write',
+                               wraps=self.p.store.write) as write:
+            self.p.background.run()
+        # the rows of all, then the markers of all
+        self.assertEqual([5, 5], [
+            len(call.args[0]) for call in write.call_args_list])
+        for key in itertools.chain(*pairs):
+            self.assertIsNone(self.raw('items', key).lock)
+            self.assertEqual([], self.markers('items', key))
+
+    def test_what_could_not_be_applied_does_not_stop_the_rest(self):
+        pairs = [self.pair() for _ in range(3)]
+        for keys in pairs:
+            self.both(self.p, keys, v='b')
+        # a reader has applied one of them already
+        victim = next(k for k in pairs[1] if self.raw('items', k).lock)
+        self.q.commit(self.q.update(self.q.get('items', victim), w='x'))
+        self.p.background.run()
+        for key in itertools.chain(*pairs):
+            self.assertIsNone(self.raw('items', key).lock)
+            self.assertEqual([], self.markers('items', key))
+            self.assertEqual('b', self.get('items', key)[1])
+        self.assertEqual('x', self.get('items', victim)[2])
 
     def test_one_refused_group_refuses_all(self):
         keys = self.pair()
