@@ -85,7 +85,7 @@ class Cluster:
         taken, too.
     :param auth: whether a role and a password are needed.
     :param heap_mb: Java heap of each node, MiB.
-    :param durable, long_lived: see
+    :param durable, long_lived, ephemeral: see
         :class:`~.cassandra_config.NodeSettings`.
     :param overrides: further entries of cassandra.yaml.
     """
@@ -95,7 +95,7 @@ class Cluster:
                  base_address: str = '127.0.0.1', cql_port: int = 9042,
                  storage_port: int = 7000, auth: bool = False,
                  heap_mb: int = 512, durable: bool = False,
-                 long_lived: bool = False,
+                 long_lived: bool = False, ephemeral: bool = False,
                  overrides: dict | None = None) -> None:
         self.directory = pathlib.Path(directory).absolute()
         self.parameters: dict[str, Any] = {
@@ -103,6 +103,7 @@ class Cluster:
             'base_address': base_address, 'cql_port': cql_port,
             'storage_port': storage_port, 'auth': auth, 'heap_mb': heap_mb,
             'durable': durable, 'long_lived': long_lived,
+            'ephemeral': ephemeral,
             'overrides': dict(overrides or {})}
         self.nodes = self._settings()
 
@@ -158,6 +159,7 @@ class Cluster:
                 auth=parameters['auth'], heap_mb=parameters['heap_mb'],
                 durable=parameters['durable'],
                 long_lived=parameters['long_lived'],
+                ephemeral=parameters['ephemeral'],
                 overrides=parameters['overrides'])
             for at, (site, place, count, number) in enumerate(placed)]
 
@@ -192,6 +194,10 @@ class Cluster:
                folder: pathlib.Path) -> bool:
         if find_pid(node) is not None:
             return False
+        if node.ephemeral and node.directory.joinpath('ready').exists():
+            raise CassandraError(
+                f'Cassandra in {node.directory} was not to be started again: '
+                'it may have lost tables; wipe it')
         for port in (node.cql_port, node.storage_port):
             _check_free(node.address, port)
         cassandra_config.write_files(node)

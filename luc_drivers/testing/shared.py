@@ -130,7 +130,7 @@ def _start(folder: pathlib.Path, report) -> cassandra.Cluster:
     cluster = cassandra.Cluster(
         folder / 'cluster',
         base_address=(os.environ.get('LUC_TEST_CASSANDRA_ADDRESS')
-                      or addresses.claim()))
+                      or addresses.claim()), ephemeral=True)
     cluster.wipe()
     if report:
         report(f'starting Cassandra at {cluster.endpoint.host} for all tests')

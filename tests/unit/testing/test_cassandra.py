@@ -85,6 +85,26 @@ class ConfigTest(unittest.TestCase):
                 word for word in words
                 if word in (first, serial, '-XX:+UseG1GC')})
 
+    def test_a_node_that_flushes_no_schema_is_not_started_again(self):
+        option = '-Dcassandra.test.flush_local_schema_changes=false'
+        found = []
+        for ephemeral in (False, True):
+            cluster = cassandra.Cluster(self.directory, ephemeral=ephemeral)
+            node, = cluster.nodes
+            found.append(option in cassandra_config.command(
+                node, '/java', cassandra.pathlib.Path('/jars')))
+        self.assertEqual([False, True], found)
+        node.directory.mkdir(parents=True)
+        node.directory.joinpath('ready').touch()
+        with mock.patch.object(cassandra.jars, 'ensure'), \
+                mock.patch.object(cassandra, 'find_java'), \
+                mock.patch.object(cassandra.process, 'spawn') as spawn:
+            for start in (cluster.start, lambda: cluster.start_node(1)):
+                with self.assertRaisesRegex(
+                        cassandra.CassandraError, 'started again'):
+                    start()
+        spawn.assert_not_called()
+
     def test_logins_are_cheap(self):
         # Else all clients that come back after a restart starve each other.
         node = cassandra_config.NodeSettings(
