@@ -12,6 +12,7 @@
 
 """Cross-check with adya, an independent checker in the manner of Elle."""
 
+from collections.abc import Iterable
 import pathlib
 import subprocess
 
@@ -19,7 +20,9 @@ from tests.consistency import history
 from tests.consistency.workloads import transactions
 
 #: what is promised: no G0, G1a, G1b, G1c
-_MODEL = 'read-committed'
+_LEVEL = 'read-committed'
+#: kinds of histories, by workload
+_MODELS = {'appends': 'list-append', 'registers': 'rw-register'}
 
 
 def check(program: str, folder: pathlib.Path) -> list[str]:
@@ -28,21 +31,25 @@ def check(program: str, folder: pathlib.Path) -> list[str]:
     :param program: its path.
     :raises RuntimeError: it can't read a history.
     """
-    wrong = []
     operations = history.read(folder.glob('*.history'))
-    for name, model in (('appends', 'list-append'),
-                        ('registers', 'rw-register')):
-        path = folder / f'{name}.jsonl'
-        path.write_text(transactions.jepsen(
-            [o for o in operations if o.workload == name]))
-        done = subprocess.run(
-            [program, 'check', '--model', model,
-             '--consistency-models', _MODEL, '--anomalies', 'lost-update',
-             str(path)],
-            capture_output=True, text=True, timeout=600)
-        folder.joinpath(f'{name}.adya').write_text(done.stdout + done.stderr)
-        if done.returncode not in (0, 1):
-            raise RuntimeError(f'{program}: {done.stdout}{done.stderr}')
-        if done.returncode:
-            wrong.append(f'adya: {name}: {done.stdout}')
-    return wrong
+    return [line for name in _MODELS for line in judge(
+        program, folder, name, [o for o in operations if o.workload == name])]
+
+
+def judge(program: str, folder: pathlib.Path, name: str,
+          operations: Iterable[history.Operation]) -> list[str]:
+    """Return what adya finds in the operations of one workload.
+
+    :param folder: gets its input and its answer.
+    """
+    path = folder / f'{name}.jsonl'
+    path.write_text(transactions.jepsen(operations))
+    done = subprocess.run(
+        [program, 'check', '--model', _MODELS[name],
+         '--consistency-models', _LEVEL, '--anomalies', 'lost-update',
+         str(path)],
+        capture_output=True, text=True, timeout=600)
+    folder.joinpath(f'{name}.adya').write_text(done.stdout + done.stderr)
+    if done.returncode not in (0, 1):
+        raise RuntimeError(f'{program}: {done.stdout}{done.stderr}')
+    return [f'adya: {name}: {done.stdout}'] if done.returncode else []
