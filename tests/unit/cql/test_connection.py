@@ -12,9 +12,7 @@
 
 """The CQL connection against a server that the test plays."""
 
-import socket
 import struct
-import threading
 import time
 import unittest
 
@@ -22,8 +20,8 @@ from luc_drivers.cql import connection
 from luc_drivers.cql import errors
 from luc_drivers.cql import frames
 from luc_drivers.cql import settings
+from tests.unit.cql import played
 
-_READY = (frames.READY, b'')
 _VOID = (frames.RESULT, struct.pack('>i', 1))
 
 
@@ -32,45 +30,10 @@ def error(code, text):
     return frames.ERROR, struct.pack('>iH', code, len(raw)) + raw
 
 
-class Server:
-    """Answers each request of one connection by a function.
-
-    :param answer: (opcode, body) → (opcode, body), None = no answer, or
-        'close'.
-    """
-
-    def __init__(self, test, answer):
-        self.answer = answer
-        self.seen = []
-        self.listener = socket.create_server(('127.0.0.1', 0))
-        self.address = self.listener.getsockname()
-        test.addCleanup(self.listener.close)
-        thread = threading.Thread(target=self.serve, daemon=True)
-        thread.start()
-
-    def serve(self):
-        peer, _ = self.listener.accept()
-        with peer, peer.makefile('rb') as stream:
-            while True:
-                head = stream.read(frames.HEADER.size)
-                if len(head) < frames.HEADER.size:
-                    return
-                _, _, number, opcode, size = frames.HEADER.unpack(head)
-                body = stream.read(size)
-                self.seen.append((opcode, body))
-                found = self.answer(opcode, body)
-                if found == 'close':
-                    return
-                if found is not None:
-                    peer.sendall(frames.HEADER.pack(
-                        0x80 | frames.VERSION, 0, number, found[0],
-                        len(found[1])) + found[1])
-
-
 class ConnectionTest(unittest.TestCase):
 
     def connect(self, answer, authenticator=None, timeout=60.0):
-        self.server = Server(self, answer)
+        self.server = played.Node(self, answer)
         found = connection.Connection(
             self.server.address, None, authenticator, timeout)
         self.addCleanup(found.close)
@@ -86,7 +49,7 @@ class ConnectionTest(unittest.TestCase):
 
         def answer(opcode, body):
             if opcode == frames.STARTUP:
-                return _READY
+                return played.READY
             waiting.append(body)
             return error(0x2000, body.decode())
         used = self.connect(answer)
@@ -101,7 +64,7 @@ class ConnectionTest(unittest.TestCase):
 
     def test_no_answer_in_time(self):
         used = self.connect(
-            lambda o, b: _READY if o == frames.STARTUP else None)
+            lambda o, b: played.READY if o == frames.STARTUP else None)
         jobs = self.jobs(1)
         used.send(jobs, time.monotonic() + 0.2)
         with self.assertRaises(connection.Lost) as caught:
@@ -112,7 +75,7 @@ class ConnectionTest(unittest.TestCase):
 
     def test_closed_by_the_server(self):
         used = self.connect(
-            lambda o, b: _READY if o == frames.STARTUP else 'close')
+            lambda o, b: played.READY if o == frames.STARTUP else 'close')
         self.assertFalse(used.broken)
         jobs = self.jobs(2)
         used.send(jobs, time.monotonic() + 60)
@@ -127,7 +90,7 @@ class ConnectionTest(unittest.TestCase):
 
         def answer(opcode, body):
             if opcode == frames.STARTUP:
-                return _READY
+                return played.READY
             if opcode == frames.PREPARE:
                 prepared.append(body[4:])
                 return _VOID

@@ -13,7 +13,6 @@
 
 """Which requests are sent again, when and to whom, against played nodes."""
 
-import socket
 import struct
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from luc_drivers.cql import connection
 from luc_drivers.cql import frames
 from luc_drivers.cql import nodes
 from luc_drivers.cql import sessions
+from tests.unit.cql import played
 
 _SERIAL, _LOCAL_QUORUM = 8, 6
 
@@ -65,62 +65,34 @@ def too_few(level):
     return _error(0x1000, struct.pack('>Hii', level, 2, 1))
 
 
-class Node:
+class Node(played.Node):
     """A node that answers requests from a list; the last again and again.
 
-    An answer is (opcode, body), 'close', 'silent', or what must be true
-    before the next answer of the list is given.
+    An answer is (opcode, body), 'close', None = silence, or what must be
+    true before the next answer of the list is given.
     """
 
     def __init__(self, test, *answers):
         self.answers = list(answers)
         self.requests = 0
         self._over = threading.Event()
-        self._listener = socket.create_server(('127.0.0.1', 0))
-        self.address = self._listener.getsockname()
-        test.addCleanup(self._listener.close)
+        super().__init__(test, self._from_list)
         test.addCleanup(self._over.set)
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                peer, _ = self._listener.accept()
-            except OSError:
-                return
-            threading.Thread(
-                target=self._serve, args=(peer,), daemon=True).start()
 
     def _next(self):
         return self.answers.pop(0) if len(self.answers) > 1 else (
             self.answers[0])
 
-    def _serve(self, peer):
-        with peer, peer.makefile('rb') as stream:
-            while True:
-                head = stream.read(frames.HEADER.size)
-                if len(head) < frames.HEADER.size:
-                    return
-                _, _, number, opcode, size = frames.HEADER.unpack(head)
-                stream.read(size)
-                answer = (frames.READY, b'')
-                if opcode != frames.STARTUP:
-                    self.requests += 1
-                    answer = self._next()
-                    while callable(answer):
-                        while not answer():
-                            self._over.wait(0.01)
-                        answer = self._next()
-                if answer == 'close':
-                    return
-                if answer == 'silent':
-                    continue
-                try:
-                    peer.sendall(frames.HEADER.pack(
-                        0x80 | frames.VERSION, 0, number, answer[0],
-                        len(answer[1])) + answer[1])
-                except OSError:
-                    return  # the client gave it up
+    def _from_list(self, opcode, body):
+        if opcode == frames.STARTUP:
+            return played.READY
+        self.requests += 1
+        answer = self._next()
+        while callable(answer):
+            while not answer():
+                self._over.wait(0.01)
+            answer = self._next()
+        return answer
 
 
 def after(seconds):
@@ -213,7 +185,7 @@ class RetriesTest(unittest.TestCase):
         self.assertEqual(1, dead.requests)
 
     def test_a_node_that_is_silent(self):
-        stopped, alive = Node(self, 'silent'), Node(self, rows('right'))
+        stopped, alive = Node(self, None), Node(self, rows('right'))
         session = self.session(stopped, alive, speculative_delay=0.2)
         self.assertEqual([('right',)], self.read(session))
         self.assertEqual((1, 1), (stopped.requests, alive.requests))
@@ -222,7 +194,7 @@ class RetriesTest(unittest.TestCase):
         self.assertEqual((1, 4), (stopped.requests, alive.requests))
 
     def test_preparing_at_a_node_that_is_silent(self):
-        stopped = Node(self, 'silent')
+        stopped = Node(self, None)
         alive = Node(self, PREPARED, rows('a'), rows('b'))
         session = self.session(stopped, alive, speculative_delay=0.2)
         session._control.nodes._metadata.get_replicas = lambda *_: ()
@@ -241,12 +213,12 @@ class RetriesTest(unittest.TestCase):
             self.session(Node(self, SYNTAX)).execute('UPDATE', ('x',))
         # nothing was executed, whatever became of the PREPARE
         with self.assertRaises(cql.Unavailable) as caught:
-            self.session(Node(self, 'silent')).execute(
+            self.session(Node(self, None)).execute(
                 'UPDATE', ('x',), serial_consistency='SERIAL', timeout=0.2)
         self.assertTrue(cql.not_begun(caught.exception))
 
     def test_a_node_that_answers_again(self):
-        node, other = Node(self, 'silent', rows('new')), Node(self, rows('x'))
+        node, other = Node(self, None, rows('new')), Node(self, rows('x'))
         session = self.session(node, other, speculative_delay=1.0)
         self.assertEqual([('x',)], self.read(session))
         suspects = session._control.nodes._suspects
@@ -260,7 +232,7 @@ class RetriesTest(unittest.TestCase):
         self.assertEqual(3, node.requests)
 
     def test_a_slow_node_that_is_first_after_all(self):
-        silent = Node(self, 'silent')
+        silent = Node(self, None)
         slow = Node(self, lambda: silent.requests, rows('right'))
         session = self.session(slow, silent, speculative_delay=0.1)
         self.assertEqual([('right',)], self.read(session))
@@ -280,7 +252,7 @@ class RetriesTest(unittest.TestCase):
         self.assertEqual((2, 0), (slow.requests, other.requests))
 
     def test_all_are_silent(self):
-        one, two = Node(self, 'silent'), Node(self, 'silent')
+        one, two = Node(self, None), Node(self, None)
         started = time.monotonic()
         with self.assertRaisesRegex(cql.Unknown, 'no answer for 0.6 s'):
             self.read(self.session(one, two, speculative_delay=0.2),
