@@ -55,7 +55,8 @@ class Loaded:
         self.tables: set[str] = set()
         self.newest: bytes = b''
         self._known: dict[str, dict[int, StoredRow]] = {}
-        self._addresses: set[Address] = set()
+        # where in _loaded
+        self._addresses: dict[Address, int] = {}
         # None: replaced by a later one
         self._loaded: list[tuple[str, int, StoredRow] | None] = []
         self._refreshed: set[Touch] = set()
@@ -94,7 +95,7 @@ class Loaded:
         name = table.name.lower()
         self.ensure((name,))
         known = self._known.setdefault(name, {})
-        pairs = []
+        pairs: list[tuple[int, StoredRow]] = []
         for row in fresh:
             rowid = self.workspace.rowid(name, row)
             if table.rowid_column is None:
@@ -105,7 +106,7 @@ class Loaded:
                 raise errors.Refused(
                     f'row {rowid} of {table.name} has moved')
             known[rowid] = row
-            self._addresses.add(row.address)
+            self._addresses[row.address] = len(self._loaded) + len(pairs)
             pairs.append((rowid, row))
             if row.version > self.newest:
                 self.newest = row.version
@@ -154,17 +155,17 @@ class Loaded:
         :param suspects: rows that are gone if they are not among ``rows``.
         :returns: the rows that others have changed.
         """
-        name = table.name.lower()
         there: dict[Address, StoredRow | None] = {
             row.address: row for row in rows}
         gone = set(suspects).difference(there)
         changed: set[Touch] = set()
-        for place, one in enumerate(self._loaded):
-            if one is None or one[0] != name or one[:2] in written:
+        for address in (*there, *gone):
+            place = self._addresses.get(address)
+            one = self._loaded[place] if place is not None else None
+            if place is None or one is None or one[:2] in written:
                 continue
-            row = there.get(one[2].address)
-            if one[2].address in gone or (
-                    row is not None and row.version > one[2].version):
+            row = there.get(address)
+            if row is None or row.version > one[2].version:
                 changed.add(self._forget(place))
         if changed:
             self.load(table, rows)
@@ -184,7 +185,7 @@ class Loaded:
         self._loaded[place] = None
         self.workspace.forget(name, rowid)
         self._known[name].pop(rowid)
-        self._addresses.discard(row.address)
+        del self._addresses[row.address]
         self._refreshed.add((name, rowid))
         self._outdated.setdefault(row.address, row.version)
         return name, rowid

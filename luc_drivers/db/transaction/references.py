@@ -233,7 +233,7 @@ class Found:
     busy: list[Place] = dataclasses.field(default_factory=list)
 
 
-def _encoded(table: Table, columns: tuple[str, ...], values: Key) -> bytes:
+def _encoded(table: Table, columns: Sequence[str], values: Key) -> bytes:
     return keys.encode(address.fold(table, columns, values))
 
 

@@ -63,10 +63,15 @@ _KEYED = 64
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Mark:
-    """How much had been written and loaded when a savepoint was set."""
+    """How much had been written and loaded when a savepoint was set.
+
+    :ivar written: rows, and
+    :ivar writes: how often one was.
+    """
 
     name: str
     written: int
+    writes: int
     loaded: int
 
 
@@ -177,14 +182,15 @@ class Transaction:
     def mark(self, name: str) -> Mark:
         """Set a savepoint in the workspace."""
         self.workspace.savepoint(name)
-        return Mark(name, len(self.written), len(self.loaded))
+        return Mark(name, len(self.written), self.written.writes,
+                    len(self.loaded))
 
     def undo(self, mark: Mark) -> None:
         """Roll back to a mark, and load again what was loaded since."""
         self.workspace.rollback_to(mark.name)
         self.workspace.take_touches()
         self.loaded.again(mark.loaded, self.written.first(mark.written))
-        self.written.cut(mark.written)
+        self.written.cut(mark.written, mark.writes)
 
     def savepoint(self, name: str) -> None:
         """SAVEPOINT."""

@@ -55,6 +55,8 @@ class Written:
         self.schema = loaded.schema
         self.workspace = loaded.workspace
         self._images: dict[Touch, dict[int, Any] | None] = {}
+        # every write, in order; a row may be written several times
+        self._writes: list[Touch] = []
         self._compared: set[Touch] = set()
 
     def __len__(self) -> int:
@@ -67,19 +69,29 @@ class Written:
         """Yield the rows that were written first."""
         return itertools.islice(self._images, count)
 
-    def cut(self, count: int) -> None:
+    @property
+    def writes(self) -> int:
+        """How often a row was written, for `cut`."""
+        return len(self._writes)
+
+    def cut(self, count: int, writes: int) -> None:
         """Forget all but the rows that were written first, after what
         followed them was undone.
+
+        :param writes: how many there had been then.
         """
         while len(self._images) > count:
             self._images.popitem()
-        for touch in self._images:
-            self._images[touch] = self._read(touch)
+        for touch in dict.fromkeys(self._writes[writes:]):
+            if touch in self._images:
+                self._images[touch] = self._read(touch)
+        del self._writes[writes:]
 
     def lock(self, touch: Touch) -> None:
         """Note a row that the commit writes as it is (rule 21)."""
         if touch not in self._images:
             self._images[touch] = self._read(touch)
+            self._writes.append(touch)
 
     def compares(self, touches: Iterable[Touch]) -> None:
         """Note rows that the caller writes because they are as it says."""
@@ -107,6 +119,7 @@ class Written:
             if before is None and after is None:
                 continue
             self._images[touch] = after
+            self._writes.append(touch)
             steps.append(Step(
                 self.schema.tables[touch[0]], touch, before, after))
         return steps
