@@ -35,9 +35,14 @@ from luc_drivers.cql.settings import CqlSettings
 _BUGS = (TypeError, ValueError, KeyError, AttributeError, struct.error)
 #: seconds for preparing a statement, however late it is
 _LEAST = 1.0
+#: requests that one time-out is for: more of them follow when these are
+#: answered
+PART = 2 * connection.WINDOW
 #: longest time between attempts
 _LONGEST = 1.0
 _DEFAULT = 'LOCAL_QUORUM'
+#: what says that nobody answers
+_UNANSWERED = (errors.NotSent, errors.Unknown)
 
 
 @dataclasses.dataclass(slots=True)
@@ -219,6 +224,10 @@ class Session:
                      ) -> 'list[list[tuple] | errors.Error]':
         """Run requests in parallel: one round.
 
+        A time-out is for what a node can be expected to answer in that time:
+        each PART of very many requests has its own. After one without any
+        answer the rest is not sent.
+
         :returns: for each, in order, its rows or the error that it met
             (returned, not raised).
         :raises Unavailable: there is no connection, nothing was sent.
@@ -228,9 +237,24 @@ class Session:
         control = self.connect()
         self.rounds += 1
         results: list[Any] = [None] * len(requests)
-        todo = list(range(len(requests)))
-        timeout = max(r.timeout or self.settings.request_timeout
-                      for r in requests)
+        failure: errors.Error | None = None
+        for start in range(0, len(requests), PART):
+            part = range(start, min(start + PART, len(requests)))
+            if failure is None:
+                self._run(control, requests, part, results)
+                if all(isinstance(results[n], _UNANSWERED) for n in part):
+                    failure = results[part[-1]]
+            else:
+                for number in part:
+                    results[number] = errors.NotSent(str(failure))
+        return results
+
+    def _run(self, control: controls.Control, requests: Sequence[Request],
+             part: Sequence[int], results: list[Any]) -> None:
+        """Send some of the requests, and again what may be sent again."""
+        todo = list(part)
+        timeout = max(requests[n].timeout or self.settings.request_timeout
+                      for n in todo)
         deadline = time.monotonic() + timeout
         for pause in _pauses():
             self.requests += len(todo)
@@ -249,7 +273,6 @@ class Session:
                 # nodes are marked down for moments, and restart in seconds
                 time.sleep(pause)
             todo = again
-        return results
 
     def _send(self, control: controls.Control, requests: Sequence[Request],
               todo: Sequence[int], deadline: float, timeout: float

@@ -20,6 +20,7 @@ import threading
 import time
 import types
 import unittest
+from unittest import mock
 
 from luc_drivers import cql
 from luc_drivers.cql import connection
@@ -259,6 +260,29 @@ class RetriesTest(unittest.TestCase):
                       timeout=0.6)
         self.assertLess(time.monotonic() - started, 5)
         self.assertEqual((1, 1), (one.requests, two.requests))
+
+    def test_very_many_requests(self):
+        """Each part of them has the whole time-out."""
+        node = Node(self, *[part for n in range(6) for part in (
+            after(0.4), rows(f'{n}'))])
+        session = self.session(node, request_timeout=1.6)
+        with mock.patch.object(sessions, 'PART', 2):
+            found = session.execute_many(
+                [cql.Request('UPDATE', None, serial='SERIAL')] * 6)
+        self.assertEqual([[(f'{n}',)] for n in range(6)], found)
+        self.assertEqual((1, 6), (session.rounds, session.requests))
+
+    def test_very_many_requests_that_nobody_answers(self):
+        node = Node(self, rows('a'), rows('b'), None)
+        session = self.session(node, request_timeout=0.3)
+        with mock.patch.object(sessions, 'PART', 2):
+            found = session.execute_many(
+                [cql.Request('UPDATE', None, serial='SERIAL')] * 200)
+        self.assertEqual([[('a',)], [('b',)]], found[:2])
+        # what was sent may have been carried out, nothing else
+        self.assertEqual([cql.Unknown] * 2, [type(e) for e in found[2:4]])
+        self.assertTrue(all(map(cql.not_begun, found[4:])))
+        self.assertEqual(4, session.requests)
 
 
 class EventletTest(unittest.TestCase):
