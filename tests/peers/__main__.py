@@ -98,6 +98,8 @@ def database_environment(suite: suites.Suite, store: str,
     made = folder / 'calls'
     made.mkdir(exist_ok=True)
     env = {'LUC_PEERS_STORE': store, 'LUC_PEERS_CALLS': str(made)}
+    if suite.profile:
+        env['LUC_PEERS_PROFILE'] = suite.profile
     if suite.forgets:
         env['LUC_PEERS_FORGET'] = '1'
     if store == 'cassandra' and 'LUC_CONFIG' not in os.environ:

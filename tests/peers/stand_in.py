@@ -21,10 +21,13 @@ from sqlalchemy.dialects.sqlite import pysqlite
 
 from luc_drivers.db import dialect
 from luc_drivers.db import engine as engines
+from luc_drivers.db.profiles import registry
 
 
 class StandIn(dialect.StandInDialect):
-    """StandInDialect on the store that the runner names."""
+    """StandInDialect on the store that the runner names, with the profile
+    that the service's databases have in a cloud.
+    """
 
     supports_statement_cache = True
 
@@ -36,7 +39,12 @@ class StandIn(dialect.StandInDialect):
 
     def create_connect_args(self, url: sa.URL) -> Any:
         arguments, options = super().create_connect_args(url)
-        return arguments, {**options, 'store': os.environ['LUC_PEERS_STORE']}
+        profile = os.environ.get('LUC_PEERS_PROFILE')
+        self._named_constraints = registry.find(
+            arguments[0], profile).named_constraints
+        return arguments, {
+            **options, 'store': os.environ['LUC_PEERS_STORE'],
+            'profile': profile}
 
 
 def forget(engine: sa.Engine) -> None:

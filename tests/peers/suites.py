@@ -29,6 +29,8 @@ class Suite:
     :ivar alone: which of its tests run after the others, one by one.
     :ivar forgets: its engines, disposed of, must find nothing again, as
         with SQLite in memory.
+    :ivar profile: of the databases that it makes without a name, which
+        would have the default one.
     :ivar more: folder beside the runner with tests that run then, too.
     """
 
@@ -42,6 +44,7 @@ class Suite:
     alone: str | None = None
     more: str | None = None
     forgets: bool = False
+    profile: str | None = None
 
     def __post_init__(self) -> None:
         if not self.distribution:
@@ -68,28 +71,33 @@ CINDER_DB = (
     r'cinder\.tests\.unit\.(db\.|test_db_api|test_db_worker_api|test_quota\.)')
 
 SUITES = {
-    'nova-unit-db': Suite('nova', 'nova/tests/unit/db', databases=NOVA),
+    'nova-unit-db': Suite('nova', 'nova/tests/unit/db', databases=NOVA,
+                          profile='nova'),
     'nova-functional-db': Suite(
-        'nova', 'nova/tests/functional/db', databases=NOVA),
+        'nova', 'nova/tests/functional/db', databases=NOVA, profile='nova'),
     'nova-functional': Suite(
-        'nova', 'nova/tests/functional', NOVA_FUNCTIONAL, databases=NOVA),
-    'glance-functional-db': Suite('glance', 'glance/tests/functional/db'),
+        'nova', 'nova/tests/functional', NOVA_FUNCTIONAL, databases=NOVA,
+        profile='nova'),
+    'glance-functional-db': Suite('glance', 'glance/tests/functional/db',
+                                  profile='glance'),
     'placement-functional-db': Suite(
         'placement', 'placement/tests/functional/db',
         databases=('placement_database',),
-        distribution='openstack-placement'),
+        distribution='openstack-placement', profile='placement'),
     'placement-gabbi': Suite(
         'placement', 'placement/tests/functional',
         r'placement\.tests\.functional\.test_api',
         databases=('placement_database',),
-        distribution='openstack-placement'),
-    'keystone-sql': Suite('keystone', 'keystone/tests/unit', KEYSTONE_SQL),
+        distribution='openstack-placement', profile='placement'),
+    'keystone-sql': Suite('keystone', 'keystone/tests/unit', KEYSTONE_SQL,
+                          profile='keystone'),
     'oslo-messaging': Suite(
         'oslo_messaging', 'oslo_messaging/tests',
         r'oslo_messaging\.tests\.functional', databases=(), transport=True,
         distribution='oslo.messaging', alone='MetricsTestCase',
         more='ungated'),
-    'neutron-unit-db': Suite('neutron', 'neutron/tests/unit/db'),
+    'neutron-unit-db': Suite('neutron', 'neutron/tests/unit/db',
+                             profile='neutron'),
     'cinder-unit-db': Suite('cinder', 'cinder/tests/unit', CINDER_DB, (),
                             forgets=True),
 }

@@ -24,13 +24,16 @@ from unittest import mock
 
 import fixtures
 import sqlalchemy as sa
+from sqlalchemy.dialects import registry as sa_registry
 import testtools
 
+from luc_drivers.db.catalog import catalog
 from tests.compliance import __main__ as compliance
 from tests.peers import calls
 from tests.peers import ldap_stand_in
 from tests.peers import results
 from tests.peers import slices
+from tests.peers import suites
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
 
@@ -105,6 +108,28 @@ class CallsTestCase(testtools.TestCase):
                       'store, 1 to Cassandra.', made)
         self.assertIn('   * - ``instance_get``\n     -\n     - nova-unit-db\n'
                       '   * - ``never``\n     -\n     -\n', made)
+
+
+class StandInTestCase(testtools.TestCase):
+
+    def test_databases_are_stored_as_in_a_cloud(self):
+        sa_registry.register('peers_stand_in', 'tests.peers.stand_in',
+                             'StandIn')
+        self.useFixture(fixtures.EnvironmentVariable(
+            'LUC_PEERS_STORE', 'embedded'))
+        for suite in suites.SUITES.values():
+            self.useFixture(fixtures.EnvironmentVariable(
+                'LUC_PEERS_PROFILE', suite.profile))
+            with mock.patch.object(
+                    catalog.Catalog, '__init__', autospec=True,
+                    side_effect=catalog.Catalog.__init__) as made:
+                engine = sa.create_engine('peers_stand_in://')
+                engine.connect().close()
+            engine.dispose()
+            profile = made.call_args.args[2]
+            self.assertEqual(suite.profile or 'default', profile.name)
+            self.assertEqual(profile.named_constraints,
+                             engine.dialect._named_constraints)
 
 
 class RecordsTestCase(testtools.TestCase):
