@@ -65,12 +65,15 @@ class Lock:
     :ivar primary: the group that holds or will hold its marker.
     :ivar document: the document after commit; None = the row is deleted.
     :ivar moved_to: where a deleted row went (rule 13), opaque.
+    :ivar groups: how many groups the transaction writes to: whoever meets
+        the lock knows how long it may take.
     """
 
     txid: bytes
     primary: Group
     document: bytes | None
     moved_to: bytes | None = None
+    groups: int = 1
 
 
 class Row(NamedTuple):

@@ -86,13 +86,15 @@ def pack_lock(lock: Lock) -> bytes:
     """Return what a lock says, but for its txid."""
     primary = lock.primary
     return msgpack.packb(
-        (primary.locality, primary.key, lock.document, lock.moved_to))
+        (primary.locality, primary.key, lock.document, lock.moved_to,
+         lock.groups))
 
 
 def unpack_lock(txid: bytes, packed: bytes) -> Lock:
     """Return the lock that `pack_lock` packed."""
-    locality, key, document, moved_to = msgpack.unpackb(packed)[:4]
-    return Lock(txid, Group(locality, key), document, moved_to)
+    # releases before this one wrote four, and take the first four
+    locality, key, document, moved_to, *more = msgpack.unpackb(packed)
+    return Lock(txid, Group(locality, key), document, moved_to, *more[:1])
 
 
 def write_kind(write: RowWrite) -> str:

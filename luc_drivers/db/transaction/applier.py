@@ -36,6 +36,9 @@ LOG = logging.getLogger(__name__)
 
 #: commits whose secondaries are applied at once
 _AT_ONCE = 32
+#: groups of one commit that are not left to the background: whoever meets
+#: their locks had to resolve them, and the process may end meanwhile
+_LARGE = 256
 #: seconds before the second try; doubled each time
 _FIRST_PAUSE = 0.1
 
@@ -107,10 +110,16 @@ class Applier:
 
     def submit(self, primary: Group, txid: bytes,
                secondaries: Mapping[Group, Sequence[Intent]]) -> None:
-        """Apply a committed transaction's secondaries soon."""
-        self.background.collect(self._first, Commit(
-            primary, txid, secondaries,
-            self.clock.monotonic() + self.bounds.marker_age / 2))
+        """Apply a committed transaction's secondaries soon.
+
+        Those of a large one at once: locking them has taken as long.
+        """
+        commit = Commit(primary, txid, secondaries,
+                        self.clock.monotonic() + self.bounds.marker_age / 2)
+        if len(secondaries) > _LARGE:
+            self._first([commit])
+        else:
+            self.background.collect(self._first, commit)
 
     def _first(self, commits: Sequence[Commit]) -> None:
         for n in range(0, len(commits), _AT_ONCE):

@@ -179,12 +179,16 @@ class Background:
         """Wait until no needed task is left; tell whether that is so.
 
         Cleaning tasks that wait for their time are left alone.
+
+        :param timeout: seconds, from when the last needed task is due.
         """
         state = self._state
         if state is None or state.pid != os.getpid():
             return True
-        end = state.time.monotonic() + timeout
+        now = state.time.monotonic()
         with state.condition:
+            end = timeout + max(
+                [now, *(due for due, _, needed, _ in state.heap if needed)])
             while True:
                 left = state.running or any(e[2] for e in state.heap)
                 rest = end - state.time.monotonic()

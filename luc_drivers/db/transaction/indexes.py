@@ -83,6 +83,9 @@ class Cleaner:
         self.bounds = bounds
         self.submit = submit
         self._orphans: dict[IndexEntry, float] = {}
+        # what is to be removed, by the row's version: one transaction may
+        # have left thousands
+        self._gone: dict[bytes, dict[IndexEntry, None]] = {}
 
     def stale(self, entry: IndexEntry, table: Table, where: Address,
               row: Row | None) -> None:
@@ -98,7 +101,7 @@ class Cleaner:
             version = row.version
             age = self.clock.now() - micros(version)
             if age > patience * 1e6:
-                self.submit(lambda: self._remove(entry, version))
+                self._soon(entry, version)
             return
         if len(self._orphans) > _SIGHTINGS:
             self._orphans.clear()
@@ -108,8 +111,23 @@ class Cleaner:
             self._orphans.pop(entry, None)
             self.submit(lambda: self._bury(entry, where))
 
-    def _remove(self, entry: IndexEntry, version: bytes) -> None:
-        self.store.remove_index([entry], micros(version))
+    def _soon(self, entry: IndexEntry, version: bytes) -> None:
+        """Have an entry removed, with others of its version.
+
+        Should it be forgotten, the next reader meets it.
+        """
+        if len(self._gone) > _SIGHTINGS:
+            self._gone.clear()
+        entries = self._gone.setdefault(version, {})
+        if entry in entries:
+            return
+        entries[entry] = None
+        if len(entries) % _SIGHTINGS == 1:
+            self.submit(lambda: self._remove(
+                self._gone.pop(version, {}), version))
+
+    def _remove(self, entries: Iterable[IndexEntry], version: bytes) -> None:
+        self.store.remove_index(list(entries), micros(version))
         step('cleaner:removed')
 
     def _bury(self, entry: IndexEntry, where: Address) -> None:
@@ -129,4 +147,4 @@ class Cleaner:
             return
         step('cleaner:buried')
         if outcome is Outcome.APPLIED:
-            self._remove(entry, txid)
+            self._remove([entry], txid)

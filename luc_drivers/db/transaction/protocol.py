@@ -55,6 +55,9 @@ from luc_drivers.db.transaction.writes import State
 
 LOG = logging.getLogger(__name__)
 
+#: old index entries whose removal a process that ends waits for
+_MANY_ENTRIES = 1000
+
 
 @dataclasses.dataclass(slots=True)
 class _Run:
@@ -207,7 +210,9 @@ class Committer:
                 self.store.remove_index(removed, micros(txid))
                 step('index:removed')
 
-            self.background.submit(remove, self.bounds.removal_delay)
+            # readers would clean them, one by one
+            self.background.submit(remove, self.bounds.removal_delay,
+                                   needed=len(removed) > _MANY_ENTRIES)
 
     def _send(self, batch: Batch) -> Outcome:
         """Send a batch that decides the transaction."""
@@ -383,7 +388,7 @@ class Committer:
                 targets[group] = [i for i in members if i.first]
         batches = [writes.batch(group, *(
             writes.change(i, txid, 0) if i.check
-            else writes.lock(i, txid, primary) for i in members))
+            else writes.lock(i, txid, primary, len(groups)) for i in members))
             for group, members in targets.items()]
         asked = {g: [i for i in members if not i.check]
                  for g, members in targets.items()}

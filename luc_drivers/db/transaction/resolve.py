@@ -30,6 +30,7 @@ from luc_drivers.db.store.base import Batch
 from luc_drivers.db.store.base import Group
 from luc_drivers.db.store.base import GroupRead
 from luc_drivers.db.store.base import IndexRead
+from luc_drivers.db.store.base import Lock
 from luc_drivers.db.store.base import MARKER_TABLE
 from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import Row
@@ -247,7 +248,7 @@ class Resolver:
         for place, row in todo.items():
             assert row.lock is not None
             name = (row.lock.primary, row.lock.txid)
-            old = self._old(row.lock.txid, priority)
+            old = self._old(row.lock, priority)
             if name not in states:
                 # its marker can't be reached: never fence it (rule 30)
                 young.add(place)
@@ -275,15 +276,16 @@ class Resolver:
             step('resolve:rolled')
         return young
 
-    def _old(self, txid: bytes, priority: bytes | None) -> bool:
+    def _old(self, lock: Lock, priority: bytes | None) -> bool:
         """Tell whether a lock has been watched for long enough."""
+        txid = lock.txid
         now = self.clock.monotonic()
         if len(self._sightings) > _SIGHTINGS:
             self._sightings.clear()
         age = now - self._sightings.setdefault(txid, now)
         if priority is not None and priority < txid:
             return age >= self.bounds.wound_after
-        return age >= self.bounds.lock_age
+        return age >= self.bounds.patience(lock.groups)
 
     # --- markers
 

@@ -146,11 +146,16 @@ def change(intent: Intent, txid: bytes, tombstone_ttl: int) -> RowWrite:
         ttl=tombstone_ttl if intent.document is None else None)
 
 
-def lock(intent: Intent, txid: bytes, primary: Group) -> RowWrite:
-    """Return the write that prepares an intent."""
+def lock(intent: Intent, txid: bytes, primary: Group, groups: int
+         ) -> RowWrite:
+    """Return the write that prepares an intent.
+
+    :param groups: how many the transaction writes to.
+    """
     return RowWrite(
         intent.key, intent.expect, intent.expected,
-        prepare=Lock(txid, primary, intent.document, intent.moved_to))
+        prepare=Lock(txid, primary, intent.document, intent.moved_to,
+                     groups))
 
 
 def apply(key: RowKey, txid: bytes, document: bytes | None,

@@ -272,7 +272,7 @@ class StoreContract(IndexContract, RegistersContract):
     def test_prepare_of_a_row(self):
         group, key = self.group(), RowKey(1, b'a')
         self.put(group, insert(key, txid(1)))
-        lock = self.lock(2, None, moved_to=b'there')
+        lock = self.lock(2, None, moved_to=b'there', groups=7)
         prepare = RowWrite(key, Expect.VERSION, txid(1), prepare=lock)
         self.assertEqual(APPLIED, self.put(group, prepare))
         self.assertEqual([Row(key, txid(1), b'd', (txid(1),), lock)],

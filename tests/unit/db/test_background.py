@@ -79,6 +79,13 @@ class BackgroundTest(unittest.TestCase):
         self.assertTrue(self.background.flush(5))
         self.assertEqual(['needed'], done)
 
+    def test_flush_waits_for_what_is_due_later(self):
+        done = []
+        self.background.submit(lambda: done.append('needed'), 0.3,
+                               needed=True)
+        self.background.flush(0.1)
+        self.assertEqual(['needed'], done)
+
     def test_flush_is_bounded(self):
         stop = threading.Event()
         self.addCleanup(stop.set)

@@ -12,6 +12,10 @@
 
 import unittest
 
+import msgpack
+
+from luc_drivers.db.store import base
+from luc_drivers.db.store import codec
 from luc_drivers.db.store.embedded import EmbeddedStore
 from luc_drivers.db.transaction import bounds
 from luc_drivers.db.transaction import writes
@@ -63,9 +67,25 @@ class HistoryTest(unittest.TestCase):
         self.assertEqual(self.txid(3), history[-1])
 
 
+class LockTest(unittest.TestCase):
+
+    def test_locks_of_an_older_release(self):
+        lock = base.Lock(b'x' * 16, base.Group('global', b'g'), b'doc')
+        old = msgpack.packb(msgpack.unpackb(codec.pack_lock(lock))[:4])
+        self.assertEqual(lock, codec.unpack_lock(lock.txid, old))
+
+
 class BoundsTest(unittest.TestCase):
 
     def test_bounds_that_break_the_rules_are_refused(self):
         for wrong in (dict(settle=301.0), dict(send=50000.0),
-                      dict(tombstone_ttl=100)):
+                      dict(send=550.0), dict(tombstone_ttl=100)):
             self.assertRaises(ValueError, bounds.Bounds, **wrong)
+
+    def test_patience(self):
+        some = bounds.Bounds(lock_age=3.0, send=60.0)
+        self.assertEqual([3.0, 3.0, 13.0, 60.0], [
+            some.patience(groups) for groups in (1, 100, 1100, 50000)])
+        # what an operator asks for holds
+        some = bounds.Bounds(lock_age=90.0, send=60.0)
+        self.assertEqual(90.0, some.patience(50000))

@@ -46,6 +46,31 @@ class IndexEntries(base.Contract):
         self.q.background.run()
         self.assertEqual([], self.entries('items', 'items_v', a))
 
+    def test_readers_clean_what_one_transaction_left_at_once(self):
+        a, b = self.key('a'), self.key('b')
+        keys = [self.item(v=a) for _ in range(20)]
+        self.p.commit(*[
+            self.p.update(self.p.get('items', k), v=b) for k in keys])
+        self.time.advance(1)
+        # the locked ones
+        self.q.find('items', 'items_v', a)
+        self.time.advance(
+            self.p.bounds.removal_delay + self.p.bounds.clock_skew + 1)
+        self.q.find('items', 'items_v', a)
+        self.q.background.run()
+        self.time.advance(
+            self.p.bounds.removal_delay + self.p.bounds.clock_skew + 1)
+        removed = []
+        remove = self.faulty.remove_index
+        self.faulty.remove_index = lambda entries, timestamp: (
+            removed.append(len(entries)), remove(entries, timestamp))
+        self.addCleanup(delattr, self.faulty, 'remove_index')
+        self.q.find('items', 'items_v', a)
+        self.q.find('items', 'items_v', a)
+        self.q.background.run()
+        self.assertEqual([], self.entries('items', 'items_v', a))
+        self.assertLess(len(removed), 5)
+
     def test_entries_without_a_row_are_cleaned_at_last(self):
         v = self.key('v')
         k = self.key()
@@ -55,7 +80,9 @@ class IndexEntries(base.Contract):
             self.assertEqual(1, len(self.entries('items', 'items_v', v)))
             self.assertEqual([], self.q.find('items', 'items_v', v))
             self.q.background.run()
-            self.time.advance(80)
+            self.time.advance(
+                self.p.bounds.removal_delay + self.p.bounds.clock_skew
+                + self.p.bounds.send + 1)
         self.assertEqual([], self.entries('items', 'items_v', v))
         self.p.commit(self.p.insert('items', k, v, 'w'))
         self.assertEqual(1, len(self.q.find('items', 'items_v', v)))

@@ -135,6 +135,13 @@ class SeveralGroups(base.Contract):
         for k in keys:
             self.assertEqual((k, 'b', 'x'), self.get('items', k))
 
+    def test_a_large_one_is_applied_before_it_returns(self):
+        keys = [self.item() for _ in range(300)]
+        self.both(self.p, keys, v='b')
+        self.assertEqual([], [k for k in keys if self.raw('items', k).lock])
+        self.assertEqual([], [
+            m for k in keys for m in self.markers('items', k)])
+
     def test_a_crash_after_prepare(self):
         keys = self.pair()
         with base.crash_at('several:send'):
@@ -165,6 +172,20 @@ class SeveralGroups(base.Contract):
             k for k in keys if self.raw('items', k).lock])
         found = [m.state for k in keys for m in self.markers('items', k)]
         self.assertEqual([writes.State.ABORTED], found)
+
+    def test_readers_give_a_large_transaction_more_time(self):
+        keys = [self.item() for _ in range(150)]
+        with base.crash_at('several:send'):
+            self.both(self.p, keys, v='b')
+        patience = self.p.bounds.patience(len(keys))
+        self.assertGreater(patience, self.p.bounds.lock_age)
+        key = next(k for k in keys if self.raw('items', k).lock)
+        for ends in (self.p.bounds.lock_age, patience):
+            self.get('items', key)
+            self.assertTrue(self.raw('items', key).lock)
+            self.time.advance(ends)
+        self.get('items', key)
+        self.assertFalse(self.raw('items', key).lock)
 
     def test_a_fenced_coordinator_begins_again(self):
         keys = self.pair()
@@ -281,7 +302,8 @@ class SeveralGroups(base.Contract):
     def test_commits_are_not_sent_late(self):
         # rule 5
         keys = self.pair()
-        with base.at_step('prepare:answered', lambda: self.time.advance(61)):
+        with base.at_step('prepare:answered', lambda: self.time.advance(
+                self.p.bounds.send + 1)):
             self.assertRaises(errors.Refused, self.both, self.p, keys, v='b')
         for k in keys:
             self.assertIsNone(self.raw('items', k).lock)
