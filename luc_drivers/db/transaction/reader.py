@@ -16,6 +16,8 @@ One wave of accesses costs one round for the index slices, if there are any,
 and one for all groups.  What comes back may be too much, never too little.
 """
 
+import collections
+from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
@@ -51,7 +53,6 @@ from luc_drivers.db.transaction.clock import Clock
 from luc_drivers.db.transaction.hooks import step
 from luc_drivers.db.transaction.indexes import Cleaner
 from luc_drivers.db.transaction.resolve import Place
-from luc_drivers.db.transaction.resolve import place_reads
 from luc_drivers.db.transaction.resolve import Resolver
 
 LOG = logging.getLogger(__name__)
@@ -123,25 +124,17 @@ class Reader:
             at the page's end; None if there are no more.
         """
         wants, got = self._settled(accesses, localities, ahead)
-        found, slices = got.rows, got.slices
         answers = []
         for access, want in zip(accesses, wants):
-            rows: dict[Place, Row] = {}
-            for group in want.slices:
-                for row in slices.get((group, want.table.number), ()):
-                    rows[group, row.key] = row
-            for place in want.places:
-                if place in found:
-                    rows[place] = found[place]
-            for place in want.entries:
-                self._follow(place, found, rows)
-            stored = self._decoded(want, rows)
+            stored = self._stored(want, got)
+            if len({row.created for row in stored}) < len(stored):
+                stored = self._apart(want, got, stored)
             answers.append((stored, want.boundary))
             if want.entries:
-                self._check(want, found, stored)
+                self._check(want, got.rows, stored)
                 if self.hints is not None and access.unique and (
                         len(want.reads) <= hints_module.MANY):
-                    self._remember(self.hints, want, found)
+                    self._remember(self.hints, want, got.rows)
         return answers
 
     @staticmethod
@@ -176,13 +169,10 @@ class Reader:
         known: set[tuple[Place, bytes]] = set()
         for _ in range(_HOPS):
             wants, got = self._read(accesses, localities, ahead)
-            found, ahead = got.rows, None
-            moves = {
-                (place, mark) for want in wants for place in want.entries
-                if (row := found.get(place)) is not None
-                and row.document is not None
-                and not writes.is_plain(row.history)
-                for mark in writes.moves(row.history)}
+            ahead = None
+            moves = {(place, mark) for want in wants
+                     for place, row in wave.settled(want, got)
+                     for mark in writes.moves(row.history)}
             if moves <= known:
                 return wants, got
             known |= moves
@@ -277,7 +267,8 @@ class Reader:
         if reads or more:
             self._round(reads, more, got, ahead)
             step('reader:rows-read')
-        self._fetch_moved(wants, got.rows)
+        self._fetch_moved(
+            [place for want in wants for place in wave.left(want, got)], got)
         if ahead is not None:
             wave.note_used(wants, got, ahead)
         return wants, got
@@ -337,10 +328,10 @@ class Reader:
             for read in want.reads:
                 wave.note(want, read, answers[read])
 
-    def _fetch_moved(self, wants: Sequence[wave.Wants],
-                     found: dict[Place, Row]) -> None:
-        """Read the rows that candidates moved to meanwhile (rule 13)."""
-        frontier = [p for want in wants for p in want.entries]
+    def _fetch_moved(self, left: Iterable[Place], got: wave.Got) -> None:
+        """Read the rows that have left for other places (rule 13)."""
+        found = got.rows
+        frontier = list(left)
         followed: set[tuple[Place, bytes | None]] = set()
         for _ in range(_HOPS):
             targets: dict[Place, None] = {}
@@ -356,29 +347,46 @@ class Reader:
                 targets[decode_move(row.moved_to, place[1].table)] = None
             if not targets:
                 return
-            reads = place_reads(targets)
-            for read, rows in zip(reads, self.resolver.read(reads)):
-                for row in rows:
-                    found[read.group, row.key] = row
+            got.add_rows(targets, self.resolver.views(targets))
             frontier = list(targets)
         LOG.warning('A row of table %d moved more than %d times while it was '
                     'read', frontier[0][1].table, _HOPS)
 
-    @staticmethod
-    def _follow(place: Place, found: dict[Place, Row],
-                rows: dict[Place, Row]) -> None:
-        """Add a candidate's row, and those that it moved to, to ``rows``."""
-        for _ in range(_HOPS + 1):
-            row = found.get(place)
-            if row is None or place in rows:
-                return
-            rows[place] = row
-            if row.moved_to is None:
-                return
-            place = decode_move(row.moved_to, place[1].table)
+    def _apart(self, want: wave.Wants, got: wave.Got,
+               stored: list[StoredRow]) -> list[StoredRow]:
+        """Read rows with one creation number again, which may be one row: at
+        the place that it has left since, and at the one that it came to.
+        """
+        versions: dict[Place, bytes] = {}
+        for _ in range(_HOPS):
+            times = collections.Counter(row.created for row in stored)
+            twins = {(row.address.group, row.address.key): row.version
+                     for row in stored if times[row.created] > 1}
+            if twins == versions:
+                # by chance: they stay
+                return stored
+            versions = twins
+            got.add_rows(twins, self.resolver.views(twins))
+            self._fetch_moved(twins, got)
+            stored = self._stored(want, got)
+        raise errors.OperationalError(
+            f'rows of {want.table.name} moved {_HOPS} times while they were '
+            'read')
 
     @staticmethod
-    def _decoded(want: wave.Wants, rows: dict[Place, Row]) -> list[StoredRow]:
+    def _stored(want: wave.Wants, got: wave.Got) -> list[StoredRow]:
+        """Return the live rows of an access, also those that moved."""
+        rows: dict[Place, Row] = {}
+        hops = 1 if wave.at_once(want) else _HOPS + 1
+        for place in wave.candidates(want, got):
+            for _ in range(hops):
+                row = got.rows.get(place)
+                if row is None or place in rows:
+                    break
+                rows[place] = row
+                if row.moved_to is None:
+                    break
+                place = decode_move(row.moved_to, place[1].table)
         stored = []
         for (group, key), row in rows.items():
             if row.document is None or row.version is None:

@@ -13,6 +13,8 @@
 """One wave of accesses: what it needs, and what has been read of it."""
 
 from collections.abc import Iterable
+from collections.abc import Iterator
+from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 
@@ -28,6 +30,7 @@ from luc_drivers.db.store.base import IndexEntry
 from luc_drivers.db.store.base import IndexRead
 from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import RowKey
+from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.ahead import Ahead
 from luc_drivers.db.transaction.habits import Item
 from luc_drivers.db.transaction.resolve import Place
@@ -129,6 +132,12 @@ class Got:
                 if ahead is not None:
                     ahead.keep(group, number, some)
 
+    def add_rows(self, places: Iterable[Place],
+                 rows: Mapping[Place, Row | None]) -> None:
+        """Take single rows that were read again."""
+        for place in places:
+            self.put_row(place, rows.get(place))
+
     def put_row(self, place: Place, row: Row | None) -> None:
         """Take a single row."""
         self.tried.add(place)
@@ -193,6 +202,44 @@ def reads_of(wants: Sequence[Wants], got: Got, ahead: Ahead | None,
         more = ahead.expect(tables, single, slices)
     return [GroupRead(group, tuple(sorted(numbers)))
             for group, numbers in tables.items()] + place_reads(single), more
+
+
+def candidates(want: Wants, got: Got) -> Iterator[Place]:
+    """Return where rows of an access were found, or looked for."""
+    number = want.table.number
+    for group in want.slices:
+        for row in got.slices.get((group, number), ()):
+            yield group, row.key
+    yield from want.places
+    yield from want.entries
+
+
+def at_once(want: Wants) -> bool:
+    """Tell whether all of an access is read at once: a slice, or a row.
+
+    Else a row may move meanwhile from a place that is read later to one that
+    was read sooner (rule 13).
+    """
+    return not want.reads and len(want.slices) + len(want.places) < 2
+
+
+def left(want: Wants, got: Got) -> Iterator[Place]:
+    """Return the candidates whose row has left for another place."""
+    for place in () if at_once(want) else candidates(want, got):
+        row = got.rows.get(place)
+        if row is not None and row.moved_to is not None:
+            yield place
+
+
+def settled(want: Wants, got: Got) -> Iterator[tuple[Place, Row]]:
+    """Return the candidates, and their rows, that may have come to a place
+    which another row has left.
+    """
+    for place in () if at_once(want) else candidates(want, got):
+        row = got.rows.get(place)
+        if row is not None and row.document is not None and (
+                not writes.is_plain(row.history)):
+            yield place, row
 
 
 def take(place: Place, got: Got, ahead: Ahead, since: int) -> bool:

@@ -254,10 +254,17 @@ class Ghost:
         return watch
 
     def end_scan(self, watch: Watch, found: Iterable[int] | None) -> None:
-        """Check that a scan missed no row that matched all the time."""
+        """Check that a scan missed no row that matched all the time, and
+        saw none at two places.
+
+        :param found: creation numbers; None: it was given up.
+        """
         self.watches.remove(watch)
-        if found is not None and watch.must - set(found):
+        numbers = list(found or ())
+        if found is not None and watch.must - set(numbers):
             raise Violation('a scan missed a row')
+        if len(numbers) > len(set(numbers)):
+            raise Violation('a scan saw a row twice')
 
     # --- the end
 

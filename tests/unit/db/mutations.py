@@ -35,6 +35,7 @@ from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import reader
 from luc_drivers.db.transaction import references
 from luc_drivers.db.transaction import resolve
+from luc_drivers.db.transaction import wave
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.clock import micros
 from tests.unit.db import protocol_model
@@ -52,6 +53,7 @@ class Mutation:
     :ivar prepare: breaks a world before it runs.
     :ivar kind: of the transactions that show it.
     :ivar hints: processes remember where rows with unique keys were.
+    :ivar browse: some read whole groups while rows move between them.
     :ivar start: the seed to begin at: a violation isn't far (found by
         search; the cheaper for it, not needed for it).
     """
@@ -62,6 +64,7 @@ class Mutation:
     kind: str = 'cells'
     sweep: bool = False
     hints: bool = False
+    browse: bool = False
     start: int = 0
 
 
@@ -300,6 +303,16 @@ def believe_hints(self: Any, access: Any, localities: Any) -> Any:
     return want
 
 
+@contextlib.contextmanager
+def groups_not_followed() -> Iterator[None]:
+    with mock.patch.object(wave, 'at_once', lambda want: not want.reads):
+        yield
+
+
+def take_twins(self: Any, want: Any, got: Any, stored: Any) -> Any:
+    return stored
+
+
 # --- 25
 
 
@@ -371,6 +384,10 @@ MUTATIONS = [
     Mutation('13: moves not followed', no_moves),
     Mutation('13: hints believed without their index', _patched(
         reader.Reader, '_want', believe_hints), hints=True),
+    Mutation('13: rows of whole groups not followed', groups_not_followed,
+             browse=True),
+    Mutation('13: a row at two places taken for two', _patched(
+        reader.Reader, '_apart', take_twins), browse=True),
     Mutation('16: the old value without another look', _patched(
         resolve.Resolver, '_act', act_without_looking_again), start=3755),
     Mutation('entries written after the commit', entries_after_commit),

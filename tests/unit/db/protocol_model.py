@@ -24,6 +24,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 import contextlib
 import dataclasses
+import functools
 from typing import Any
 
 from luc_drivers.db import errors
@@ -137,16 +138,23 @@ class Process:
             unique=bool(by.unique_columns))])[0]
         return [r for r in rows if r.values[column] in values]
 
+    def groups(self, name: str, *groups: str) -> list[StoredRow]:
+        """Return all rows of groups."""
+        return self.reader.rows(SCHEMA, [BoundAccess(
+            SCHEMA.tables[name], Path.GROUP, [(g,) for g in groups])])[0]
+
 
 class World(model_operations.Operations):
     """One schedule."""
 
     def __init__(self, seed: int, kind: str, sweep: bool = False,
-                 turns: bool = False, hints: bool = False) -> None:
+                 turns: bool = False, hints: bool = False,
+                 browse: bool = False) -> None:
         self.seed = seed
         self.kind = kind
         self.turns = turns
         self.hints = hints
+        self.browse = browse
         self.bounds = BOUNDS
         self.scheduler = schedule.Scheduler(seed)
         self.random = self.scheduler.random
@@ -206,6 +214,8 @@ class World(model_operations.Operations):
                 self._spawn('reader', 200, self._reader)
             if self.hints:
                 self._spawn('look-up', 250, self._look_up)
+            if self.browse:
+                self._spawn('browse', 260, self._browse)
         if self.sweep:
             self._spawn('sweeper', 300, self._sweep)
 
@@ -285,6 +295,13 @@ class World(model_operations.Operations):
 
     # --- readers
 
+    def _browse(self, process: Process) -> None:
+        """Read whole groups, between which rows move."""
+        for _ in range(3):
+            groups = self.random.sample('ABC', self.random.choice([2, 3]))
+            self._watched('browses', 'g', groups,
+                          functools.partial(process.groups, 'cells', *groups))
+
     def _scan(self, process: Process) -> None:
         values = self.random.choice([['a'], ['b'], ['a', 'b']])
         for _ in range(2):
@@ -298,10 +315,19 @@ class World(model_operations.Operations):
 
     def _find(self, process: Process, what: str, column: str, *values: str
               ) -> None:
+        self._watched(what, column, values, lambda: process.find(
+            'cells', f'cells_{column}', *values))
+
+    def _watched(self, what: str, column: str,
+                 values: Iterable[str], find: Callable[[], list[StoredRow]]
+                 ) -> None:
+        """Find the rows that have one of these values, under the ghost's
+        eyes.
+        """
         watch = self.ghost.begin_scan(values, CELLS.column(column).number)
         found: Iterable[int] | None = None
         try:
-            rows = process.find('cells', f'cells_{column}', *values)
+            rows = find()
             found = [row.created for row in rows]
             self.counts[what] += 1
         except errors.OperationalError:
@@ -406,17 +432,19 @@ class Report:
 def explore(count: int, start: int = 0, kind: str = 'cells',
             sweep: bool = False, stop: bool = False,
             prepare: Callable[[World], None] | None = None,
-            turns: bool = False, hints: bool = False) -> Report:
+            turns: bool = False, hints: bool = False,
+            browse: bool = False) -> Report:
     """Run schedules.
 
     :param stop: at the first violation.
     :param turns: transactions take turns, as compare-and-sets do.
     :param hints: processes remember where rows with unique keys were.
+    :param browse: some read whole groups while rows move between them.
     :param prepare: may change each world before it runs.
     """
     report = Report()
     for seed in range(start, start + count):
-        world = World(seed, kind, sweep, turns, hints)
+        world = World(seed, kind, sweep, turns, hints, browse)
         if prepare is not None:
             prepare(world)
         try:

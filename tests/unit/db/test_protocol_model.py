@@ -63,6 +63,10 @@ class ProtocolModelTest(unittest.TestCase):
         self.assertGreater(report.counts['look-ups'], 1000, str(report))
         self.assertGreater(report.counts['hints'], 300, str(report))
 
+    def test_whole_groups(self):
+        report = self.explore(400, browse=True, start=400000)
+        self.assertGreater(report.counts['browses'], 1000, str(report))
+
     def test_a_schedule_is_repeatable(self):
         one, two = (protocol_model.explore(20, start=50) for _ in 'ab')
         self.assertEqual(str(one), str(two))
@@ -78,7 +82,8 @@ class MutationTest(unittest.TestCase):
         with mutation.patch():
             report = protocol_model.explore(
                 PATIENCE, mutation.start, mutation.kind, mutation.sweep,
-                stop=True, prepare=mutation.prepare, hints=mutation.hints)
+                stop=True, prepare=mutation.prepare, hints=mutation.hints,
+                browse=mutation.browse)
         self.assertTrue(report.violations, str(report))
 
 

@@ -118,6 +118,7 @@ class ManualClock(clock.Clock):
         self.offset = offset
         self.base = base
         self.slept: list[float] = []
+        self._asked = 0
 
     @property
     def seconds(self) -> float:
@@ -130,7 +131,9 @@ class ManualClock(clock.Clock):
             self._seconds += seconds
 
     def now(self) -> int:
-        return int((self.seconds + self.offset) * 1e6)
+        # time goes on between two commits, also where a test stops it
+        self._asked += 1
+        return int((self.seconds + self.offset) * 1e6) + self._asked
 
     def monotonic(self) -> float:
         return self.seconds

@@ -12,6 +12,9 @@
 
 """Tombstones, and rows that move (rules 10, 13)."""
 
+from unittest import mock
+
+from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.transaction.clock import micros
 from tests.unit.db.protocol import base
 
@@ -80,3 +83,63 @@ class Tombstones(base.Contract):
         with base.at_step('reader:index-read', move):
             rows = self.q.find('parts', 'parts_name', name)
         self.assertIn((n, other, name, ''), [self.q.values(r) for r in rows])
+
+    def read_groups(self, groups, move):
+        """Read groups one after the other; return the rows.
+
+        :param move: called when the first has been read.
+        """
+        resolver = self.q.reader.resolver
+        read = resolver.read
+
+        def one_by_one(reads, serial=False):
+            answers = []
+            for one in sorted(reads, key=lambda r: r.group != wanted[0]):
+                answers.append((one, read([one], serial)[0]))
+                if one.group == wanted[0] and not moved:
+                    moved.append(True)
+                    move()
+            return [next(rows for r, rows in answers if r is one)
+                    for one in reads]
+
+        access = self.q.access('parts', Path.GROUP, *[(k,) for k in groups])
+        (wanted, _), = self.q.reader.places([access])
+        moved = []
+        with mock.patch.object(resolver, 'read', one_by_one):
+            rows, = self.q.reader.rows(self.q.schema, [access])
+        self.assertTrue(moved)
+        return [self.q.values(row) for row in rows]
+
+    def test_a_row_that_moves_between_groups_is_read_once(self):
+        """Where it came is read before it came, or where it was before it
+        left."""
+        for taken in (False, True):
+            for reverse in (False, True):
+                with self.subTest(taken=taken, reverse=reverse):
+                    before, after = self.pair()
+                    n, name = base.number(), self.key()
+                    self.p.commit(self.p.insert(
+                        'parts', n, before, name, '', generated=True))
+
+                    def move(n=n, before=before, after=after, taken=taken):
+                        self.p.commit(self.p.update(
+                            self.p.get('parts', before, n), k=after))
+                        self.p.background.run()
+                        if taken:
+                            self.p.commit(self.p.insert(
+                                'parts', n, before, 'else', '',
+                                generated=True))
+
+                    groups = [before, after] if reverse else [after, before]
+                    found = self.read_groups(groups, move)
+                    self.assertEqual([(n, after, name, '')], [
+                        one for one in found if one[2] == name])
+
+    def test_rows_with_one_creation_number_stay_apart(self):
+        """Two processes may draw the same number."""
+        before, after = self.pair()
+        for k, n in ((before, base.number()), (after, base.number())):
+            self.p.commit(self.p.insert('parts', n, k, self.key(), '',
+                                        created=7))
+        self.assertEqual(2, len(self.read_groups(
+            [before, after], lambda: None)))
