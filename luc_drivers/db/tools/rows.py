@@ -12,6 +12,7 @@
 
 """All rows of a table, piece by piece: a table may be larger than memory."""
 
+from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import itertools
@@ -24,10 +25,9 @@ from luc_drivers.db.catalog.schema import Table
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.store.base import GroupRead
-from luc_drivers.db.store.base import Row
 from luc_drivers.db.transaction.reader import decode_move
 from luc_drivers.db.transaction.resolve import Place
-from luc_drivers.db.transaction.resolve import place_reads
+from luc_drivers.db.transaction.resolve import Resolver
 
 if TYPE_CHECKING:
     from luc_drivers.db.engine import Database
@@ -55,42 +55,65 @@ def rows(database: 'Database', table: Table,
     reader = database.reader
     (groups, places), = reader.places(
         [BoundAccess(table, Path.SCAN, [])], localities)
-    known = set(places)
     shown = columns(table)
     for answer in reader.resolver.read(
             [GroupRead(group, (table.number,)) for group in groups]):
         for row in answer:
             if row.document is not None:
-                yield _values(shown, row.document)
+                yield _shown(shown, document.decode(row.document)[0])
+    walk = _Walk(reader.resolver, places)
     left = iter(places)
     while chunk := list(itertools.islice(left, _AT_ONCE)):
-        for row in _follow(database, chunk, known):
-            if row.document is not None:
-                yield _values(shown, row.document)
+        for values in walk.read(chunk):
+            yield _shown(shown, values)
 
 
-def _follow(database: 'Database', places: list[Place],
-            known: set[Place]) -> list[Row]:
-    """Read rows where they are, or where they have moved to.
-
-    :param known: places that are read anyway.
-    """
-    found = []
-    while places:
-        reads = place_reads(places)
-        places = []
-        for answer in database.reader.resolver.read(reads):
-            for row in answer:
-                if row.document is None and row.moved_to is not None:
-                    to = decode_move(row.moved_to, row.key.table)
-                    if to not in known:
-                        known.add(to)
-                        places.append(to)
-                else:
-                    found.append(row)
-    return found
-
-
-def _values(shown: list[Column], doc: bytes) -> list[Any]:
-    values, _ = document.decode(doc)
+def _shown(shown: list[Column], values: dict[int, Any]) -> list[Any]:
     return [values.get(c.number, c.initial) for c in shown]
+
+
+class _Walk:
+    """Reads each row once, though rows move while places are read.
+
+    :ivar unread: places that are read later anyway.
+    :ivar at: by creation number, where a row was read.
+    """
+
+    def __init__(self, resolver: Resolver, places: Iterable[Place]) -> None:
+        self.resolver = resolver
+        self.unread = set(places)
+        self.at: dict[int, Place] = {}
+
+    def read(self, places: Sequence[Place]) -> Iterator[dict[int, Any]]:
+        """Yield the values of rows that are at places, or have left them for
+        places that were read before.
+        """
+        followed: set[tuple[Place, bytes | None]] = set()
+        self.unread.difference_update(places)
+        while places:
+            moved = []
+            for place, row in self.resolver.views(places).items():
+                if row is None:
+                    continue
+                if row.document is not None:
+                    values, created = document.decode(row.document)
+                    if not self._known(created, place):
+                        self.at[created] = place
+                        yield values
+                elif row.moved_to is not None and (
+                        (place, row.version) not in followed):
+                    followed.add((place, row.version))
+                    to = decode_move(row.moved_to, place[1].table)
+                    if to not in self.unread:
+                        moved.append(to)
+            places = moved
+
+    def _known(self, created: int, place: Place) -> bool:
+        """Tell whether a row was read already, maybe at another place."""
+        before = self.at.get(created)
+        if before is None or before == place:
+            return before is not None
+        row = self.resolver.views([before])[before]
+        # two processes may have drawn the same number
+        return row is None or row.document is None or (
+            document.decode(row.document)[1] != created)

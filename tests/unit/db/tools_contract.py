@@ -18,6 +18,7 @@ import os
 import sqlite3
 import tempfile
 from typing import Any
+from unittest import mock
 import uuid
 
 from luc_drivers.db import dbapi
@@ -277,6 +278,35 @@ class CheckTests:
             [[1, 'a', 1], [2, 'b', 2.5], [3, 'c', None]],
             sorted(rows.rows(self.database, table,
                              naming.localities(self.database))))
+
+    def walk(self, *meanwhile):
+        """Return what is read, one by one, of rows that others change."""
+        table = self.database.catalog.current().table('m')
+        walk = rows.rows(self.database, table,
+                         naming.localities(self.database))
+        found = []
+        with mock.patch.object(rows, '_AT_ONCE', 1):
+            for values in walk:
+                found.append(values)
+                if len(found) <= len(meanwhile):
+                    self.connection.execute(
+                        meanwhile[len(found) - 1].format(*found))
+                    self.database.background.flush(10)
+        return sorted(values[1] for values in found)
+
+    def test_a_row_that_moves_while_all_are_read(self):
+        self.connection.execute(
+            'CREATE TABLE m (id TEXT NOT NULL PRIMARY KEY, name)')
+        self.connection.execute(
+            "INSERT INTO m VALUES ('1', 'a'), ('2', 'b'), ('3', 'c')")
+        self.database.background.flush(10)
+        self.assertEqual(['a', 'b', 'c'], self.walk(
+            # one that was read already, to where it is read again
+            "UPDATE m SET id = '9' WHERE id = '{0[0]}'"))
+        # one that was not, to a place where another one was read
+        self.assertEqual(['a', 'b', 'c'], self.walk(
+            "DELETE FROM m WHERE id = '{0[0]}'",
+            "UPDATE m SET id = '{0[0]}' WHERE id != '{1[0]}'"))
 
 
 class TransferTests:
