@@ -78,7 +78,7 @@ class Faults:
 
 
 #: of a tests' run: so that much happens in a short time
-BOUNDS = {'settle': 8.0, 'marker_age': 16.0, 'sweep': 3.0}
+BOUNDS = {'send': 8.0, 'settle': 8.0, 'marker_age': 16.0, 'sweep': 3.0}
 
 
 def _hook(faults: Faults) -> hooks.Hook:
