@@ -14,7 +14,9 @@
 
 import argparse
 import dataclasses
+import datetime
 import json
+import os
 import pathlib
 import shutil
 import sys
@@ -22,6 +24,7 @@ import tempfile
 import time
 
 from tests.consistency import adya
+from tests.consistency import report
 from tests.consistency import runner
 from tests.consistency import scenarios
 from tests.consistency import target as targets
@@ -53,19 +56,19 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         '--output', metavar='FILE', help='write the results as JSON')
     parser.add_argument(
+        '--record', action='store_true',
+        help='keep the results in tests/consistency/results, and write the '
+        'documentation\'s tables')
+    parser.add_argument(
         '--keep', metavar='FOLDER',
         help='keep the histories there (default: only of bad runs, in /tmp)')
     return parser
 
 
 def _line(result: runner.Result) -> str:
-    counts: dict[str, int] = {}
-    for outcomes in result.outcomes.values():
-        for name, count in outcomes.items():
-            counts[name] = counts.get(name, 0) + count
     return (f'{result.store} {result.scenario}: {result.operations} '
             f'transactions of {result.clients} clients '
-            f'{dict(sorted(counts.items()))}, '
+            f'{result.counts()}, '
             f'{sum(result.killed_at.values())} ended at '
             f'{len(result.killed_at)} steps, {result.happened}, unlocked '
             f'after {result.unlocked_after} s: '
@@ -91,7 +94,10 @@ def main(argv: list[str] | None = None) -> int:
             result = runner.run(
                 target, scenarios.SCENARIOS[name], where, args.seconds,
                 args.seed + number, args.clients, args.workload)
+            result.date = datetime.date.today().isoformat()
+            result.load = os.getloadavg()[0]
             if args.adya:
+                result.adya = True
                 result.anomalies += adya.check(args.adya, where)
             results.append(result)
             print(_line(result), flush=True)
@@ -102,6 +108,8 @@ def main(argv: list[str] | None = None) -> int:
     if args.output:
         pathlib.Path(args.output).write_text(json.dumps(
             [dataclasses.asdict(r) for r in results], indent=1) + '\n')
+    if args.record:
+        report.record(results)
     bad = any(r.anomalies for r in results)
     if bad:
         print(f'histories are in {folder}; seed {args.seed}')

@@ -51,6 +51,8 @@ class Result:
     :ivar outcomes: {workload: {outcome or reason of a failure: count}}.
     :ivar killed_at: {step: how many clients were killed (or stopped) there}.
     :ivar happened: what else was done, and injected by stores.
+    :ivar load: the machine's load average at the end.
+    :ivar adya: was it judged by adya, too?
     :ivar unlocked_after: seconds until all rows could be locked when all
         clients had ended.
     """
@@ -66,7 +68,18 @@ class Result:
     killed_at: dict[str, int] = dataclasses.field(default_factory=dict)
     happened: dict[str, int] = dataclasses.field(default_factory=dict)
     unlocked_after: float = 0.0
+    date: str = ''
+    load: float = 0.0
+    adya: bool = False
     anomalies: list[str] = dataclasses.field(default_factory=list)
+
+    def counts(self) -> dict[str, int]:
+        """Return {outcome or reason of a failure: count} of all."""
+        found: dict[str, int] = {}
+        for outcomes in self.outcomes.values():
+            for name, count in outcomes.items():
+                found[name] = found.get(name, 0) + count
+        return dict(sorted(found.items()))
 
 
 class _Client:

@@ -22,6 +22,7 @@ import pathlib
 import sys
 import time
 
+from tests import rst
 from tests.bench.messaging import remote
 from tests.soak import cases
 
@@ -34,8 +35,6 @@ _GREEN = ', eventlet'
 
 
 def _table(results: dict) -> str:
-    lines = ['.. Written by ``python -m tests.soak``.', '',
-             '.. list-table::', '   :header-rows: 1', '']
     rows = [['case', 'run', 'figures', 'faults']]
     for name in [case + way for way in ('', _GREEN) for case in cases.CASES]:
         if name not in results:
@@ -44,10 +43,7 @@ def _table(results: dict) -> str:
         rows.append([name, '%s, %d s, load %.1f' % (
             case['date'], case['seconds'], case['load']),
             _words(case['figures']), '; '.join(case['faults']) or 'none'])
-    for row in rows:
-        for i, cell in enumerate(row):
-            lines.append('   %s - %s' % ('*' if not i else ' ', cell))
-    return '\n'.join(lines) + '\n'
+    return rst.written_by('python -m tests.soak') + rst.table(rows)
 
 
 def _words(figures: dict) -> str:

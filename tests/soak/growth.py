@@ -40,6 +40,7 @@ from luc_drivers.messaging import routing
 from luc_drivers.messaging import workers
 from luc_drivers.messaging.matchmaker import base
 from luc_drivers.messaging.matchmaker import memory
+from tests import rst
 
 _TABLE = (pathlib.Path(__file__).parents[2] /
           'doc/source/reference/growth.inc')
@@ -312,17 +313,12 @@ SIZES = [(sites, servers) for sites in (10, 100, 200)
 
 def table(figures: list[Figures]) -> str:
     """Return the documentation's table."""
-    lines = ['.. Written by ``python -m tests.soak.growth``.', '',
-             '.. list-table::', '   :header-rows: 1', '']
     rows = [[title for _name, title in _COLUMNS]]
     for one in figures:
         rows.append([('%.2f' % value).rstrip('0').rstrip('.')
                      for value in (getattr(one, name)
                                    for name, _title in _COLUMNS)])
-    for row in rows:
-        for i, cell in enumerate(row):
-            lines.append('   %s - %s' % ('*' if not i else ' ', cell))
-    return '\n'.join(lines) + '\n'
+    return rst.written_by('python -m tests.soak.growth') + rst.table(rows)
 
 
 def main() -> int:

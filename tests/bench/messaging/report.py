@@ -16,6 +16,7 @@
 import pathlib
 import typing as ty
 
+from tests import rst
 from tests.bench.messaging import sides
 
 _DOC = pathlib.Path(__file__).parents[3] / 'doc/source/reference'
@@ -37,14 +38,6 @@ _RATIOS = [
     ('computing-1', 'per_second', '>=', 1.0),
     ('computing-32', 'per_second', '>=', 1.0),
 ]
-
-
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    lines = ['.. list-table::', '   :header-rows: 1', '']
-    for row in [header, *rows]:
-        for i, cell in enumerate(row):
-            lines.append('   %s - %s' % ('*' if not i else ' ', cell))
-    return '\n'.join(lines) + '\n'
 
 
 def _number(value: ty.Any) -> str:
@@ -73,10 +66,11 @@ def _loads(figures: dict, runs: dict) -> str:
                 '%d, %d' % (values['client_threads'],
                             values['client_connections']),
                 '%.0f' % runs[name]['load']])
-    return _table(['load', 'transport', 'per second', 'p50 (ms)',
-                   'p99 (ms)', 'CPU s per 1,000', 'of it client', 'server',
-                   'broker', 'memory, all processes (MiB)',
-                   'threads, connections of the client', 'load'], rows)
+    return rst.table([[
+        'load', 'transport', 'per second', 'p50 (ms)', 'p99 (ms)',
+        'CPU s per 1,000', 'of it client', 'server', 'broker',
+        'memory, all processes (MiB)', 'threads, connections of the client',
+        'load'], *rows])
 
 
 def _others(figures: dict, runs: dict) -> str:
@@ -88,7 +82,7 @@ def _others(figures: dict, runs: dict) -> str:
             rows.append([name, _NAMES[side], ', '.join(
                 '%s %s' % (n.replace('_', ' '), _number(v))
                 for n, v in values.items()), '%.0f' % runs[name]['load']])
-    return _table(['measurement', 'transport', 'figures', 'load'], rows)
+    return rst.table([['measurement', 'transport', 'figures', 'load'], *rows])
 
 
 def ratios(figures: dict) -> list[tuple[str, str, float, str, float]]:
@@ -118,24 +112,22 @@ def _targets(figures: dict) -> str:
         rows.append([name, figure.replace('_', ' '), '%.2f' % ratio,
                      '%s %g' % (relation, target),
                      'yes' if reached else '**no**'])
-    return _table(['load', 'figure', 'zmq / RabbitMQ', 'target', 'reached'],
-                  rows)
+    return rst.table([
+        ['load', 'figure', 'zmq / RabbitMQ', 'target', 'reached'], *rows])
 
 
 def write(results: dict) -> None:
     """Write both; the plot only if matplotlib is there."""
     figures = results['figures']
     machine = results['machine']
-    TABLE.write_text('\n'.join([
-        '.. Written by ``python -m tests.bench messaging``.',
-        '',
+    TABLE.write_text(rst.written_by('python -m tests.bench messaging') + (
         '%d cores, Python %s, oslo.messaging %s, pyzmq %s, kernel %s. The '
         'machine\'s load average (what else ran on it) is given with each '
-        'figure: the sides took turns within it.' % (
+        'figure: the sides took turns within it.\n\n' % (
             machine['cpus'], machine['python'], machine['oslo.messaging'],
-            machine['pyzmq'], machine['kernel']),
-        '', _targets(figures), '', _loads(figures, results['runs']),
-        '', _others(figures, results['runs'])]))
+            machine['pyzmq'], machine['kernel'])) + '\n\n'.join([
+                _targets(figures), _loads(figures, results['runs']),
+                _others(figures, results['runs'])]))
     try:
         import matplotlib
     except ImportError:
