@@ -18,11 +18,16 @@ nil, integer, float, string and binary, kept apart exactly.
 """
 
 from collections.abc import Mapping
+import struct
 
 import msgpack
 
 from luc_drivers.db.keys import SQLValue
 
+#: how a document begins whose creation number takes 64 bits, as all do
+#: that are made of the time
+_LARGE = b'\x92\xcf'
+_NUMBER = struct.Struct('>Q')
 _CLASSES = frozenset((type(None), int, float, str, bytes))
 
 
@@ -39,6 +44,16 @@ def encode(values: Mapping[int, SQLValue], created: int) -> bytes:
         names = sorted(c.__name__ for c in classes - _CLASSES)
         raise TypeError('not SQL values: ' + ', '.join(names))
     return msgpack.packb((created, values), use_bin_type=True)
+
+
+def created_of(document: bytes) -> int:
+    """Return the creation number of a document's row, without the values.
+
+    :raises ValueError: the bytes are not a document.
+    """
+    if document[:2] == _LARGE:
+        return _NUMBER.unpack_from(document, 2)[0]
+    return decode(document)[1]
 
 
 def decode(document: bytes) -> tuple[dict[int, SQLValue], int]:

@@ -24,6 +24,8 @@ from luc_drivers.db.store.base import RowWrite
 
 #: bytes of a transaction's id
 ID_LENGTH = 16
+#: how a history begins, mostly: one object for all rows
+_ZEROS = bytes(ID_LENGTH)
 
 
 def check(batch: Batch) -> None:
@@ -77,7 +79,8 @@ def unpack_ids(packed: bytes | None) -> tuple[bytes, ...]:
     if len(packed) == ID_LENGTH:
         return (packed,)
     if len(packed) == 2 * ID_LENGTH:  # an insert's, mostly
-        return packed[:ID_LENGTH], packed[ID_LENGTH:]
+        first = packed[:ID_LENGTH]
+        return _ZEROS if first == _ZEROS else first, packed[ID_LENGTH:]
     return tuple(packed[n:n + ID_LENGTH]
                  for n in range(0, len(packed), ID_LENGTH))
 

@@ -98,10 +98,9 @@ class _Builder:
             self._leave(change, where)
             # the row may have been read under an older schema: the keys and
             # indexes that it has are those of its own table object
-            self.before += indexes.entries(
-                old.table, old.values, old.address)
-            uniques_before = uniques.owned(
-                old.table, old.values, old.address)
+            values = old.values
+            self.before += indexes.entries(old.table, values, old.address)
+            uniques_before = uniques.owned(old.table, values, old.address)
         uniques_after: Mapping[Place, bytes] = {}
         if where is not None:
             assert change.new is not None

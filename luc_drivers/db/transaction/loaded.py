@@ -32,6 +32,9 @@ from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.workspace.workspace import Touch
 from luc_drivers.db.workspace.workspace import Workspace
 
+#: rows that are decoded at once
+_AT_ONCE = 1000
+
 
 @functools.lru_cache(maxsize=4096)
 def _present(table: str, columns: tuple[str, ...]) -> str:
@@ -94,10 +97,16 @@ class Loaded:
             return
         name = table.name.lower()
         self.ensure((name,))
+        for start in range(0, len(fresh), _AT_ONCE):
+            self._load(name, table, fresh[start:start + _AT_ONCE])
+
+    def _load(self, name: str, table: Table, rows: Sequence[StoredRow]
+              ) -> None:
         known = self._known.setdefault(name, {})
-        pairs: list[tuple[int, StoredRow]] = []
-        for row in fresh:
-            rowid = self.workspace.rowid(name, row)
+        pairs = []
+        for row in rows:
+            values = row.values
+            rowid = self.workspace.rowid(name, row.created, values)
             if table.rowid_column is None:
                 while rowid in known or not self.workspace.is_free(
                         name, rowid):
@@ -106,8 +115,9 @@ class Loaded:
                 raise errors.Refused(
                     f'row {rowid} of {table.name} has moved')
             known[rowid] = row
-            self._addresses[row.address] = len(self._loaded) + len(pairs)
-            pairs.append((rowid, row))
+            self._addresses[row.address] = len(self._loaded)
+            self._loaded.append((name, rowid, row))
+            pairs.append((rowid, values))
             if row.version > self.newest:
                 self.newest = row.version
         try:
@@ -116,7 +126,6 @@ class Loaded:
             raise errors.Refused(
                 f'rows read at different times do not fit together: {exc}'
                 ) from exc
-        self._loaded += [(name, rowid, row) for rowid, row in pairs]
 
     def again(self, start: int, written: Iterable[Touch]) -> None:
         """Load again what was loaded since, after a ROLLBACK TO.
@@ -133,7 +142,8 @@ class Loaded:
             if (name, rowid) in self._refreshed:
                 self.workspace.forget(name, rowid)
         for name, group in itertools.groupby(again, lambda one: one[0]):
-            self.workspace.load(name, [one[1:] for one in group])
+            self.workspace.load(
+                name, ((rowid, row.values) for _, rowid, row in group))
 
     def rows(self, name: str) -> dict[int, StoredRow]:
         """Return a table's rows by their rowids."""

@@ -391,10 +391,9 @@ class Reader:
         for (group, key), row in rows.items():
             if row.document is None or row.version is None:
                 continue
-            values, created = document.decode(row.document)
             stored.append(StoredRow(
-                want.table, Address(group, key), row.version, values,
-                created, row.history))
+                want.table, Address(group, key), row.version, row.document,
+                document.created_of(row.document), row.history))
         stored.sort(key=lambda r: (r.created, r.address.key.pk))
         return stored
 

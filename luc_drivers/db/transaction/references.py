@@ -34,7 +34,6 @@ from collections.abc import Sequence
 import dataclasses
 import enum
 
-from luc_drivers.db import document
 from luc_drivers.db import errors
 from luc_drivers.db import keys
 from luc_drivers.db.catalog import address
@@ -325,7 +324,7 @@ class References:
                 continue
             intent = Intent(
                 *place, Expect.VERSION, row.version, row.history,
-                document.encode(row.values, row.created),
+                row.document,
                 valid=matches(check.parent, check.key.parent_columns,
                               check.values),
                 label=check.parent.name)

@@ -27,7 +27,6 @@ import logging
 import math
 import struct
 
-from luc_drivers.db import document
 from luc_drivers.db import errors
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.store.base import Expect
@@ -118,7 +117,7 @@ class SharedTurns:
     def _writes(self, holder: bytes, row: StoredRow) -> tuple[RowWrite, ...]:
         known = Intent(
             row.address.group, row.address.key, Expect.VERSION, row.version,
-            row.history, document.encode(row.values, row.created),
+            row.history, row.document,
             check=True)
         return (
             RowWrite(turn_key(row.address.key), Expect.ABSENT,

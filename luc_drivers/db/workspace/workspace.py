@@ -18,7 +18,7 @@ statement first names them, and stay.  Knows nothing of the store.
 """
 
 from collections.abc import Iterable
-from collections.abc import Sequence
+from collections.abc import Mapping
 import dataclasses
 from typing import Any
 
@@ -30,7 +30,6 @@ from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.catalog.schema import Table
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.planner.plan import SQLValue
-from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.workspace import ddl
 from luc_drivers.db.workspace import functions
 from luc_drivers.db.workspace import translate
@@ -227,10 +226,10 @@ class Workspace:
     # --- rows
 
     def load(self, name: str,
-             rows: Sequence[tuple[int, StoredRow]]) -> None:
+             rows: Iterable[tuple[int, Mapping[int, SQLValue]]]) -> None:
         """Put committed rows of one table in.
 
-        :param rows: (rowid, row) pairs.
+        :param rows: (rowid, {column number: value}) pairs.
         :raises IntegrityError: one of them contradicts what is there.
         """
         layout = self._layouts[name.lower()]
@@ -238,7 +237,7 @@ class Workspace:
         own = layout.rowid_number is None
         bindings = []
         for rowid, row in rows:
-            get = row.values.get
+            get = row.get
             values = [get(number, initial) for number, initial in pairs]
             if own:
                 values.append(rowid)
@@ -258,10 +257,14 @@ class Workspace:
             f'DELETE FROM {sqltext.quote(name)} WHERE {layout.rowid} = ?',
             (rowid,))
 
-    def rowid(self, name: str, row: StoredRow) -> int:
-        """Return the rowid that a row should have."""
+    def rowid(self, name: str, created: int,
+              values: Mapping[int, Any]) -> int:
+        """Return the rowid that a row should have.
+
+        :param created: its creation number.
+        """
         number = self._layouts[name.lower()].rowid_number
-        return row.created if number is None else row.values[number]
+        return created if number is None else values[number]
 
     def read(self, name: str, rowid: int) -> tuple[SQLValue, ...] | None:
         """Return a row's values, in the order of ``layout().numbers``."""

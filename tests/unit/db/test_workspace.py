@@ -16,6 +16,7 @@ import dataclasses
 
 import testtools
 
+from luc_drivers.db import document
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import catalog
 from luc_drivers.db.profiles import default
@@ -46,7 +47,8 @@ def row_of(table, created, *values):
     return StoredRow(
         table, Address(Group('global', b'g'), RowKey(
             table.number, str(created).encode())), b'v' * 16,
-        {c.number: v for c, v in zip(table.columns, values)}, created)
+        document.encode({c.number: v for c, v in zip(
+            table.columns, values)}, created), created)
 
 
 class StripTestCase(testtools.TestCase):
@@ -101,7 +103,8 @@ class WorkspaceTestCase(testtools.TestCase):
 
     def load(self, table, *rows):
         self.space.load(table.name, [
-            (self.space.rowid(table.name, row), row) for row in rows])
+            (self.space.rowid(table.name, row.created, row.values),
+             row.values) for row in rows])
 
     def test_rows_keep_their_ids(self):
         self.load(self.p, row_of(self.p, 90, 5, 'x', None))
