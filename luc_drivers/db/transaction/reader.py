@@ -77,6 +77,23 @@ def decode_move(moved_to: bytes, table: int) -> Place:
     return Group(locality, group), RowKey(table, pk)
 
 
+def _twins(found: Sequence[Sequence[StoredRow]]) -> list[StoredRow]:
+    """Return rows at several places that have one creation number."""
+    places: dict[int, dict[Address, StoredRow]] = {}
+    for rows in found:
+        for row in rows:
+            places.setdefault(row.table.number, {})[row.address] = row
+    twins = []
+    for by_address in places.values():
+        if len({row.created for row in by_address.values()}) < len(
+                by_address):
+            times = collections.Counter(
+                row.created for row in by_address.values())
+            twins += [row for row in by_address.values()
+                      if times[row.created] > 1]
+    return twins
+
+
 class Reader:
     """Fetches committed rows.  Thread-safe.
 
@@ -124,18 +141,15 @@ class Reader:
             at the page's end; None if there are no more.
         """
         wants, got = self._settled(accesses, localities, ahead)
-        answers = []
-        for access, want in zip(accesses, wants):
-            stored = self._stored(want, got)
-            if len({row.created for row in stored}) < len(stored):
-                stored = self._apart(want, got, stored)
-            answers.append((stored, want.boundary))
+        found = self._apart(wants, got)
+        for access, want, stored in zip(accesses, wants, found):
             if want.entries:
                 self._check(want, got.rows, stored)
                 if self.hints is not None and access.unique and (
                         len(want.reads) <= hints_module.MANY):
                     self._remember(self.hints, want, got.rows)
-        return answers
+        return [(stored, want.boundary)
+                for want, stored in zip(wants, found)]
 
     @staticmethod
     def _remember(hints: hints_module.Hints, want: wave.Wants,
@@ -261,6 +275,7 @@ class Reader:
         """
         wants = [self._want(a, self.localities(a.table, localities))
                  for a in accesses]
+        wave.mark_alone(wants)
         got = wave.Got()
         self._candidates(wants, got, ahead)
         reads, more = wave.reads_of(wants, got, ahead)
@@ -352,32 +367,34 @@ class Reader:
         LOG.warning('A row of table %d moved more than %d times while it was '
                     'read', frontier[0][1].table, _HOPS)
 
-    def _apart(self, want: wave.Wants, got: wave.Got,
-               stored: list[StoredRow]) -> list[StoredRow]:
-        """Read rows with one creation number again, which may be one row: at
-        the place that it has left since, and at the one that it came to.
+    def _apart(self, wants: Sequence[wave.Wants], got: wave.Got
+               ) -> list[list[StoredRow]]:
+        """Return the live rows of each access.
+
+        Rows of a table with one creation number may be one row: at the place
+        that it has left since, and at the one that it came to. They are read
+        again.
         """
         versions: dict[Place, bytes] = {}
         for _ in range(_HOPS):
-            times = collections.Counter(row.created for row in stored)
+            found = [self._stored(want, got) for want in wants]
             twins = {(row.address.group, row.address.key): row.version
-                     for row in stored if times[row.created] > 1}
+                     for row in _twins(found)}
             if twins == versions:
-                # by chance: they stay
-                return stored
+                # none, or by chance: they stay
+                return found
             versions = twins
             got.add_rows(twins, self.resolver.views(twins))
             self._fetch_moved(twins, got)
-            stored = self._stored(want, got)
         raise errors.OperationalError(
-            f'rows of {want.table.name} moved {_HOPS} times while they were '
-            'read')
+            f'rows of {wants[0].table.name} moved {_HOPS} times while they '
+            'were read')
 
     @staticmethod
     def _stored(want: wave.Wants, got: wave.Got) -> list[StoredRow]:
         """Return the live rows of an access, also those that moved."""
         rows: dict[Place, Row] = {}
-        hops = 1 if wave.at_once(want) else _HOPS + 1
+        hops = 1 if want.alone else _HOPS + 1
         for place in wave.candidates(want, got):
             for _ in range(hops):
                 row = got.rows.get(place)

@@ -58,6 +58,10 @@ class Wants:
     boundary: bytes | None = None
     #: where the rows may be that the index slices lead to
     guesses: list[Place] = dataclasses.field(default_factory=list)
+    #: all that the wave reads of the table is one slice, or one row: else a
+    #: row may move meanwhile from a place that is read later to one that was
+    #: read sooner (rule 13)
+    alone: bool = False
 
 
 def index_range(access: BoundAccess, rest: bytes, whole: bool
@@ -214,18 +218,21 @@ def candidates(want: Wants, got: Got) -> Iterator[Place]:
     yield from want.entries
 
 
-def at_once(want: Wants) -> bool:
-    """Tell whether all of an access is read at once: a slice, or a row.
-
-    Else a row may move meanwhile from a place that is read later to one that
-    was read sooner (rule 13).
-    """
-    return not want.reads and len(want.slices) + len(want.places) < 2
+def mark_alone(wants: Sequence[Wants]) -> None:
+    """Find the accesses whose table is read in one place only."""
+    places: dict[int, int] = {}
+    for want in wants:
+        number = want.table.number
+        # an index may lead anywhere
+        count = 2 if want.reads else len(want.slices) + len(want.places)
+        places[number] = places.get(number, 0) + count
+    for want in wants:
+        want.alone = places[want.table.number] < 2
 
 
 def left(want: Wants, got: Got) -> Iterator[Place]:
     """Return the candidates whose row has left for another place."""
-    for place in () if at_once(want) else candidates(want, got):
+    for place in () if want.alone else candidates(want, got):
         row = got.rows.get(place)
         if row is not None and row.moved_to is not None:
             yield place
@@ -235,7 +242,7 @@ def settled(want: Wants, got: Got) -> Iterator[tuple[Place, Row]]:
     """Return the candidates, and their rows, that may have come to a place
     which another row has left.
     """
-    for place in () if at_once(want) else candidates(want, got):
+    for place in () if want.alone else candidates(want, got):
         row = got.rows.get(place)
         if row is not None and row.document is not None and (
                 not writes.is_plain(row.history)):

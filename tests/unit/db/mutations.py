@@ -303,14 +303,13 @@ def believe_hints(self: Any, access: Any, localities: Any) -> Any:
     return want
 
 
-@contextlib.contextmanager
-def groups_not_followed() -> Iterator[None]:
-    with mock.patch.object(wave, 'at_once', lambda want: not want.reads):
-        yield
+def only_indexes_lead(wants: Any) -> None:
+    for want in wants:
+        want.alone = not want.reads
 
 
-def take_twins(self: Any, want: Any, got: Any, stored: Any) -> Any:
-    return stored
+def take_twins(found: Any) -> list:
+    return []
 
 
 # --- 25
@@ -384,10 +383,10 @@ MUTATIONS = [
     Mutation('13: moves not followed', no_moves),
     Mutation('13: hints believed without their index', _patched(
         reader.Reader, '_want', believe_hints), hints=True),
-    Mutation('13: rows of whole groups not followed', groups_not_followed,
-             browse=True),
+    Mutation('13: rows of whole groups not followed', _patched(
+        wave, 'mark_alone', only_indexes_lead), browse=True),
     Mutation('13: a row at two places taken for two', _patched(
-        reader.Reader, '_apart', take_twins), browse=True),
+        reader, '_twins', take_twins), browse=True),
     Mutation('16: the old value without another look', _patched(
         resolve.Resolver, '_act', act_without_looking_again), start=3755),
     Mutation('entries written after the commit', entries_after_commit),

@@ -126,7 +126,11 @@ class Process:
         table = SCHEMA.tables[name]
         found = self.reader.rows(SCHEMA, [
             BoundAccess(table, Path.ROW, [key]) for key in keys])
-        return [rows[0] if rows else None for rows in found]
+        # there may be more: a row that has moved from one to another
+        names = (*table.grouping.columns, *table.key)
+        return [next((row for row in rows if address.pick(
+            table, names, row.values) == key), None)
+            for rows, key in zip(found, keys)]
 
     def find(self, name: str, index: str, *values: Any) -> list[StoredRow]:
         """Return the rows that have one of these values, exactly."""

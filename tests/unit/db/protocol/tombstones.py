@@ -84,10 +84,11 @@ class Tombstones(base.Contract):
             rows = self.q.find('parts', 'parts_name', name)
         self.assertIn((n, other, name, ''), [self.q.values(r) for r in rows])
 
-    def read_groups(self, groups, move):
+    def read_groups(self, groups, move, apart=False):
         """Read groups one after the other; return the rows.
 
         :param move: called when the first has been read.
+        :param apart: by an access for each.
         """
         resolver = self.q.reader.resolver
         read = resolver.read
@@ -102,13 +103,16 @@ class Tombstones(base.Contract):
             return [next(rows for r, rows in answers if r is one)
                     for one in reads]
 
-        access = self.q.access('parts', Path.GROUP, *[(k,) for k in groups])
-        (wanted, _), = self.q.reader.places([access])
+        keys = [(k,) for k in groups]
+        accesses = [self.q.access('parts', Path.GROUP, *some) for some in (
+            [[k] for k in keys] if apart else [keys])]
+        wanted = [group for found, _ in self.q.reader.places(accesses)
+                  for group in found]
         moved = []
         with mock.patch.object(resolver, 'read', one_by_one):
-            rows, = self.q.reader.rows(self.q.schema, [access])
+            answers = self.q.reader.rows(self.q.schema, accesses)
         self.assertTrue(moved)
-        return [self.q.values(row) for row in rows]
+        return [self.q.values(row) for rows in answers for row in rows]
 
     def test_a_row_that_moves_between_groups_is_read_once(self):
         """Where it came is read before it came, or where it was before it
@@ -134,6 +138,24 @@ class Tombstones(base.Contract):
                     found = self.read_groups(groups, move)
                     self.assertEqual([(n, after, name, '')], [
                         one for one in found if one[2] == name])
+
+    def test_a_row_that_moves_between_two_accesses(self):
+        """One statement's, of a slice each: ``k = 'a' OR k = 'b'``."""
+        for reverse in (False, True):
+            with self.subTest(reverse=reverse):
+                before, after = self.pair()
+                n, name = base.number(), self.key()
+                self.p.commit(self.p.insert(
+                    'parts', n, before, name, '', generated=True))
+
+                def move(n=n, before=before, after=after):
+                    self.p.commit(self.p.update(
+                        self.p.get('parts', before, n), k=after))
+
+                found = self.read_groups(
+                    [before, after] if reverse else [after, before], move,
+                    apart=True)
+                self.assertEqual({(n, after, name, '')}, set(found))
 
     def test_rows_with_one_creation_number_stay_apart(self):
         """Two processes may draw the same number."""
