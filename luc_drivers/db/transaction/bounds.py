@@ -14,10 +14,6 @@
 
 import dataclasses
 
-#: groups that a transaction locks within no time, and seconds for each of
-#: more: a conditional write takes milliseconds of the store's CPU
-_SOON, _EACH = 100, 0.01
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Bounds:
@@ -81,13 +77,3 @@ class Bounds:
             raise ValueError(
                 f'tombstone_ttl ({self.tombstone_ttl} s) must be at least '
                 f'{least:g} s: twice removal_delay, clock_skew and send')
-
-    def patience(self, groups: int) -> float:
-        """Return how long to watch a transaction's lock before fencing it.
-
-        Who locks thousands of groups is not dead because it takes longer.
-
-        :param groups: how many it locks.
-        """
-        return min(self.lock_age + _EACH * max(0, groups - _SOON),
-                   max(self.lock_age, self.send))

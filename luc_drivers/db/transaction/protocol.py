@@ -39,6 +39,7 @@ from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
 from luc_drivers.db.transaction import changes as changes_module
+from luc_drivers.db.transaction import large
 from luc_drivers.db.transaction import references
 from luc_drivers.db.transaction import sizes
 from luc_drivers.db.transaction import writes
@@ -394,17 +395,15 @@ class Committer:
                  for g, members in targets.items()}
         step('prepare:send')
         if entries:
-            try:
-                step('index:send')
-                outcomes = self.store.write_both(
-                    batches, entries, micros(txid))
-                step('index:written')
-            except errors.StoreUnavailable:
-                # not now: this caller has waited for the store long enough
-                self.background.submit(lambda: self._release(asked, txid))
-                raise
-        else:
-            outcomes = self.store.write(batches)
+            step('index:send')
+        try:
+            outcomes = large.prepare(self.store, batches, entries, txid)
+        except errors.StoreUnavailable:
+            # not now: this caller has waited for the store long enough
+            self.background.submit(lambda: self._release(asked, txid))
+            raise
+        if entries:
+            step('index:written')
         step('prepare:answered')
         held = {g: members
                 for (g, members), outcome in zip(asked.items(), outcomes)

@@ -36,6 +36,7 @@ from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import Store
+from luc_drivers.db.transaction import large
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.bounds import Bounds
 from luc_drivers.db.transaction.clock import Clock
@@ -285,7 +286,8 @@ class Resolver:
         age = now - self._sightings.setdefault(txid, now)
         if priority is not None and priority < txid:
             return age >= self.bounds.wound_after
-        return age >= self.bounds.patience(lock.groups)
+        return age >= self.bounds.lock_age and not large.is_alive(
+            self.store, lock)
 
     # --- markers
 

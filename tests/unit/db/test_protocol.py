@@ -81,11 +81,3 @@ class BoundsTest(unittest.TestCase):
         for wrong in (dict(settle=301.0), dict(send=50000.0),
                       dict(send=550.0), dict(tombstone_ttl=100)):
             self.assertRaises(ValueError, bounds.Bounds, **wrong)
-
-    def test_patience(self):
-        some = bounds.Bounds(lock_age=3.0, send=60.0)
-        self.assertEqual([3.0, 3.0, 13.0, 60.0], [
-            some.patience(groups) for groups in (1, 100, 1100, 50000)])
-        # what an operator asks for holds
-        some = bounds.Bounds(lock_age=90.0, send=60.0)
-        self.assertEqual(90.0, some.patience(50000))

@@ -20,6 +20,7 @@ from unittest import mock
 from luc_drivers.db import errors
 from luc_drivers.db.store.base import MARKER_TABLE
 from luc_drivers.db.store.base import Outcome
+from luc_drivers.db.transaction import large
 from luc_drivers.db.transaction import writes
 from luc_drivers.testing import faulty_store
 from tests.unit.db.protocol import base
@@ -173,19 +174,33 @@ class SeveralGroups(base.Contract):
         found = [m.state for k in keys for m in self.markers('items', k)]
         self.assertEqual([writes.State.ABORTED], found)
 
-    def test_readers_give_a_large_transaction_more_time(self):
-        keys = [self.item() for _ in range(150)]
+    def test_a_large_transaction_says_that_it_is_alive(self):
+        keys = [self.item() for _ in range(large.AT_ONCE + 5)]
         with base.crash_at('several:send'):
             self.both(self.p, keys, v='b')
-        patience = self.p.bounds.patience(len(keys))
-        self.assertGreater(patience, self.p.bounds.lock_age)
         key = next(k for k in keys if self.raw('items', k).lock)
-        for ends in (self.p.bounds.lock_age, patience):
+        lock = self.raw('items', key).lock
+        for _ in range(3):
             self.get('items', key)
-            self.assertTrue(self.raw('items', key).lock)
-            self.time.advance(ends)
+            self.time.advance(2 * self.p.bounds.lock_age)
+        self.assertTrue(self.raw('items', key).lock)
+        # its process is dead
+        self.store.lease(large.holder(lock.txid), 0)
         self.get('items', key)
-        self.assertFalse(self.raw('items', key).lock)
+        self.assertIsNone(self.raw('items', key).lock)
+
+    def test_a_large_transaction_that_is_refused_locks_no_more(self):
+        keys = [self.item() for _ in range(3 * large.AT_ONCE)]
+        changes = [self.p.update(self.p.get('items', k), v='b') for k in keys]
+        for k in keys:
+            self.q.commit(self.q.update(self.q.get('items', k), w='x'))
+        with mock.patch.object(
+                self.faulty, 'write', wraps=self.faulty.write) as write:
+            self.assertRaises(errors.Refused, self.p.commit, *changes)
+        locks = [batch for call in write.mock_calls for batch in call.args[0]
+                 if batch.writes[0].prepare is not None]
+        self.assertEqual(large.AT_ONCE, len(locks))
+        self.assertEqual([], [k for k in keys if self.raw('items', k).lock])
 
     def test_a_fenced_coordinator_begins_again(self):
         keys = self.pair()
