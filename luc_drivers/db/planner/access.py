@@ -162,16 +162,16 @@ class Fetch(plan.Access):
         wanted = pages.wanted
         rows = limits.count([
             values.plain(next(self._value(one, parameters)), query)
-            for one in wanted.operands])
+            for one in wanted.operands], wanted.free)
         if rows is None:
             return None
         sql, order = self._check
         return plan.Limit(
             rows, wanted.descending, wanted.ties, pages.columns, sql,
             tuple(self._arguments(order, parameters)),
-            limits.first_page(rows),
+            max(limits.first_page(rows), wanted.least),
             limits.start(list(self._branches(pages, parameters, query)),
-                         wanted.descending))
+                         wanted.descending), once=wanted.free)
 
     def _branches(self, pages: Pages, parameters: plan.Parameters,
                   query: plan.RunQuery) -> Iterator[limits.Start]:

@@ -11,7 +11,7 @@
 # under the License.
 
 
-"""Pages of ordered slices, for ORDER BY with LIMIT, and for min() and max().
+"""Pages of ordered slices, for LIMIT, and for min() and max().
 
 Where an index slice is in the order that a query wants, it is read from that
 end, page by page, until enough rows have passed the query's conditions: the
@@ -36,6 +36,8 @@ from luc_drivers.db.planner import text as texts
 _SLICES = 16
 #: rows above which a LIMIT is no limit
 _MOST = 5000
+#: entries of a small table, which is not to be read in several steps
+SMALL = 100
 #: a page is this much larger than the one before it
 _GROWTH = 4
 _ALIAS = 'k0'
@@ -55,6 +57,7 @@ class Wanted:
     :ivar operands: LIMIT and OFFSET; none: one row.
     :ivar conditions: all of the query's, in normal form.
     :ivar grouped: columns of which it wants rows of each value.
+    :ivar free: it sorts by nothing: any rows will do.
     """
 
     columns: tuple[str, ...]
@@ -63,6 +66,12 @@ class Wanted:
     operands: tuple[predicates.Operand, ...]
     conditions: tuple[str, ...]
     grouped: frozenset[str] = frozenset()
+    free: bool = False
+
+    @property
+    def least(self) -> int:
+        """How many entries to read at least."""
+        return SMALL if self.free and self.conditions else 0
 
     def check(self, ref: scope.Ref, columns: tuple[str, ...]) -> str:
         """Return the beginning of `plan.Limit.check`, in normal form.
@@ -182,9 +191,12 @@ def _column(vertex: tuple[scope.Ref, str] | None, ref: scope.Ref
 
 def _first(tree: exp.Select, block: scope.Block, ref: scope.Ref,
            query: scope.Query) -> Wanted | None:
-    """Return what a SELECT with ORDER BY and LIMIT wants."""
+    """Return what a SELECT with LIMIT wants.
+
+    Without ORDER BY those of the lowest ids, as SQLite finds them first.
+    """
     order, limit = tree.args.get('order'), tree.args.get('limit')
-    if order is None or not isinstance(limit, exp.Limit):
+    if not isinstance(limit, exp.Limit):
         return None
     operands = []
     for clause in (limit, tree.args.get('offset')):
@@ -193,6 +205,15 @@ def _first(tree: exp.Select, block: scope.Block, ref: scope.Ref,
             if operand is None:
                 return None
             operands.append(operand)
+    conditions = _conditions(ref)
+    if conditions is None:
+        return None
+    if order is None:
+        assert ref.table is not None
+        own = ref.table.rowid_column
+        return None if own is None else Wanted(
+            (ref.table.column(own).name,), False, False, tuple(operands),
+            conditions, free=True)
     columns: list[str] = []
     descending = False
     for item in order.expressions:
@@ -204,8 +225,7 @@ def _first(tree: exp.Select, block: scope.Block, ref: scope.Ref,
             break
         columns.append(column)
         descending = down
-    conditions = _conditions(ref)
-    if not columns or conditions is None:
+    if not columns:
         return None
     return Wanted(tuple(columns), descending, True, tuple(operands),
                   conditions)
@@ -256,10 +276,15 @@ def _lowest(tree: exp.Select, block: scope.Block, ref: scope.Ref
 # --- of a bound access
 
 
-def count(numbers: list[Any]) -> int | None:
+def count(numbers: list[Any], free: bool = False) -> int | None:
     """Return how many rows LIMIT and OFFSET ask for; None: all, or too many
-    to read them by pages."""
-    if not all(type(n) is int for n in numbers):
+    to read them by pages.
+
+    :param free: without an order those that an OFFSET leaves out must be
+        found out in the same way each time: among all.
+    """
+    if not all(type(n) is int for n in numbers) or (
+            free and any(n > 0 for n in numbers[1:])):
         return None
     if not numbers:
         return 1
@@ -370,6 +395,8 @@ def following(access: plan.BoundAccess, boundary: bytes
     """
     limit = access.limit
     assert limit is not None
+    if limit.once:
+        return dataclasses.replace(access, limit=None)
     return dataclasses.replace(access, limit=dataclasses.replace(
         limit, size=limit.size * _GROWTH,
         after=boundary + b'\0' if limit.descending else boundary))

@@ -88,6 +88,7 @@ class Limit:
     :ivar check: a SELECT of ``columns`` of matching rows in the workspace,
         whose WHERE can be added to; and its ``arguments``.
     :ivar size: how many entries to read.
+    :ivar once: if these are not enough, all are read.
     :ivar marker: the index key of values of ``columns``, or of the first of
         them: what comes before it does not match; b'' = none.
     :ivar after: begin with ``rest >= after``, or, descending, with ``rest <
@@ -103,6 +104,7 @@ class Limit:
     size: int
     marker: bytes = b''
     after: bytes | None = None
+    once: bool = False
 
 
 @dataclasses.dataclass(slots=True)

@@ -71,7 +71,9 @@ PROFILE = Profile('nova', {
              'dest_node', 'status'),
             ('updated_at',)),
         indexes=(('source_compute', 'source_node'),
-                 ('dest_compute', 'dest_node'))),
+                 ('dest_compute', 'dest_node'),
+                 # pages of those without one, of online_data_migrations
+                 ('uuid', 'id'))),
     # each heartbeat asks for the lowest version, which only upgrades change
     'services': Rule(indexes=(('binary', 'deleted', 'version'),)),
     'compute_nodes': Rule(indexes=(('service_id',),)),

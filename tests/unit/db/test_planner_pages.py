@@ -216,6 +216,41 @@ def check(test, seed, counts):
         counts['after a marker'] += store.skipped > 0
 
 
+class TestWithoutAnOrder(unittest.TestCase):
+    """LIMIT alone: SQL leaves open which rows, not how many."""
+
+    def test_any_rows_that_match(self):
+        paged = less = 0
+        for seed in range(300):
+            rng = random.Random(seed)
+            of = make_schema(rng)
+            pool = [None, *rng.sample(VALUES[1:], 3)]
+            rows = make_rows(rng, of, pool)
+            maker = Maker(rng, of, pool)
+            where = maker.where([maker.equals(c) for c in rng.sample(
+                'abc', rng.randint(0, 2))])
+            most = rng.randint(0, 8)
+            skipped = rng.choice((0, 0, 2))
+            store = fixtures.Store(rows)
+            with mock.patch.object(limits, 'SMALL', 0), mock.patch.object(
+                    limits, 'first_page', functools.partial(operator.add, 1)):
+                answer, _ = fixtures.run_planned(
+                    of, rows, f'SELECT * FROM t{where} LIMIT ? OFFSET ?',
+                    [*maker.parameters, most, skipped], store)
+            expected = fixtures.run_stock(
+                of, rows, f'SELECT * FROM t{where} LIMIT -1 OFFSET ?',
+                [*maker.parameters, skipped]).rows
+            self.assertEqual(min(most, len(expected)), len(answer.rows), seed)
+            if skipped:
+                self.assertEqual(expected[:most], answer.rows, seed)
+            self.assertLessEqual(set(answer.rows), set(fixtures.run_stock(
+                of, rows, f'SELECT * FROM t{where}', maker.parameters).rows))
+            paged += store.paged > 0
+            less += store.left > 0
+        self.assertGreater(paged, 50)
+        self.assertGreater(less, 30)
+
+
 class TestPlans(unittest.TestCase):
     """Which statements are read by pages, and by which columns."""
 
@@ -236,6 +271,9 @@ class TestPlans(unittest.TestCase):
                 ('SELECT * FROM t ORDER BY id LIMIT 5', ((), ('id',))),
                 ('SELECT * FROM t AS x WHERE x.f LIKE ? ORDER BY x.id DESC '
                  'LIMIT ? OFFSET ?', ((), ('id',))),
+                ('SELECT * FROM t LIMIT 5', ((), ('id',))),
+                ('SELECT * FROM t WHERE d IS NULL LIMIT ? OFFSET ?',
+                 ((), ('id',))),
                 ('SELECT * FROM t ORDER BY d, c, id LIMIT 5',
                  ((), ('d', 'c'))),
                 ('SELECT * FROM t ORDER BY d, c DESC LIMIT 5', ((), ('d',))),
@@ -261,7 +299,9 @@ class TestPlans(unittest.TestCase):
     def test_not_paged(self):
         for sql in (
                 'SELECT * FROM t ORDER BY id',
-                'SELECT * FROM t LIMIT 5',
+                'SELECT * FROM t LEFT JOIN t AS x ON x.a = t.a '
+                'WHERE x.b = 1 LIMIT 5',
+                'SELECT * FROM t WHERE a = ? LIMIT 5',
                 'SELECT * FROM t ORDER BY a LIMIT 5',
                 'SELECT * FROM t ORDER BY lower(id) LIMIT 5',
                 'SELECT * FROM t ORDER BY id NULLS LAST LIMIT 5',

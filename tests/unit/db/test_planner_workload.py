@@ -47,8 +47,6 @@ SCANNED = {
     ('keystone', 'project_option'): 'with a list of projects by depth',
     ('keystone', 'assignment'): 'a list of all assignments',
     ('keystone', 'id_mapping'): 'a list, and purging of all mappings',
-    ('placement', 'resource_providers'):
-        'is there any nested provider: IS NOT NULL is no equality',
 }
 
 
