@@ -25,6 +25,7 @@ from luc_drivers.testing import shared
 from tests.maintenance import base
 from tests.maintenance import nova
 from tests.maintenance import others
+from tests.maintenance import record
 
 COMMANDS = {**nova.COMMANDS, **others.COMMANDS}
 STORES = ('stock', 'embedded', 'cassandra')
@@ -66,6 +67,20 @@ def drop_keyspaces() -> None:
                      + template().format(locality=locality)])
 
 
+def random_kills(count: int, rng: random.Random) -> list[base.Kill]:
+    """Return when to kill a command, at steps and moments in turn.
+
+    Early ones come first: a command may end before it comes to a late one.
+    """
+    steps = sorted(int(10 ** rng.uniform(0.3, 3.5))
+                   for _ in range(count - count // 2))
+    moments = sorted(10 ** rng.uniform(-0.5, 1.5)
+                     for _ in range(count // 2))
+    return [kill for at, step in enumerate(steps) for kill in (
+        base.Kill(step), *(base.Kill(seconds=moment)
+                           for moment in moments[at:at + 1]))]
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(
@@ -76,9 +91,13 @@ def main(argv: list[str] | None = None) -> int:
                         choices=sorted(COMMANDS), help='default: all')
     parser.add_argument('--rows', type=int, default=20000)
     parser.add_argument('--kills', type=int, default=0,
-                        help='how often each is killed, at random steps')
+                        help='how often each is killed, at random steps and '
+                        'moments')
     parser.add_argument('--seed', type=int, default=1)
     parser.add_argument('--output', help='write the results as JSON')
+    parser.add_argument('--record', action='store_true',
+                        help="keep the results, for the documentation's "
+                        'table')
     args = parser.parse_args(argv)
     rng = random.Random(args.seed)
     results = []
@@ -87,16 +106,18 @@ def main(argv: list[str] | None = None) -> int:
         try:
             for name in args.command or list(COMMANDS):
                 for store in stores:
-                    kills = [] if store == 'stock' else [
-                        int(10 ** rng.uniform(1.3, 3.5))
-                        for _ in range(args.kills)]
+                    kills = [] if store == 'stock' else random_kills(
+                        args.kills, rng)
                     result = base.try_out(
                         COMMANDS[name],
                         place(store, pathlib.Path(folder, f'{store}-{name}')),
                         store, args.rows, kills)
                     results.append(result)
+                    if args.record:
+                        record.keep(result)
                     print(f'{store} {result.command}: {result.rows} rows in '
-                          f'{result.seconds} s, {result.runs} runs, '
+                          f'{result.seconds} s (start {result.start} s, load '
+                          f'{result.load}), {result.runs} runs, '
                           f'{result.kills} of them killed: '
                           + ('; '.join(result.wrong) or 'all well'),
                           flush=True)

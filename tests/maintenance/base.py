@@ -15,6 +15,7 @@
 from collections.abc import Callable
 from collections.abc import Sequence
 import dataclasses
+import datetime
 import os
 import pathlib
 import subprocess
@@ -75,20 +76,48 @@ class Command:
     good: frozenset[int] = frozenset((0,))
 
 
-def execute(place: Place, arguments: list[str], kill_at: int = 0
+@dataclasses.dataclass(frozen=True)
+class Kill:
+    """When a program is killed (-9).
+
+    :ivar step: at which step of the commit protocol; 0 = at none.
+    :ivar seconds: so long after it has started, if ``step`` is 0: somewhere
+        between two steps, one of which may write thousands of rows.
+    """
+
+    step: int = 0
+    seconds: float = 0.0
+
+    def __str__(self) -> str:
+        return f'step {self.step}' if self.step else f'{self.seconds:.1f} s'
+
+
+NEVER = Kill(seconds=3600.0)
+
+
+def execute(place: Place, arguments: list[str], kill: Kill = NEVER
             ) -> subprocess.CompletedProcess[str]:
-    """Run a program of the services' environment."""
+    """Run a program of the services' environment.
+
+    One that was killed has the code -9.
+    """
     program = pathlib.Path(sys.executable).with_name(arguments[0])
     environment = dict(os.environ, PYTHONWARNINGS='ignore')
-    if kill_at:
-        environment['LUC_TEST_KILL_AT'] = str(kill_at)
+    if kill.step:
+        environment['LUC_TEST_KILL_AT'] = str(kill.step)
         environment['PYTHONPATH'] = f'{_SITE}:{_ROOT}'
     else:
         environment['PYTHONPATH'] = str(_ROOT)
-    return subprocess.run(
-        [sys.executable, str(program), *arguments[1:]], cwd=place.folder,
-        env=environment, text=True, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT, timeout=3600)
+    command = [sys.executable, str(program), *arguments[1:]]
+    try:
+        return subprocess.run(
+            command, cwd=place.folder, env=environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=kill.seconds or NEVER.seconds)
+    except subprocess.TimeoutExpired:
+        if kill == NEVER:
+            raise
+        return subprocess.CompletedProcess(command, -9, '', '')
 
 
 @dataclasses.dataclass
@@ -96,22 +125,30 @@ class Result:
     """What came out.
 
     :ivar rows: how many there were to move or remove.
-    :ivar seconds: of all runs of the command, without the seeding.
+    :ivar start: seconds of the command with nothing to do: that is the
+        program's start, mostly.
+    :ivar seconds: of all runs of the command with something to do.
     :ivar kills: how often it was killed half-way.
+    :ivar load: of the machine: a mean of five minutes, at the end.
     """
 
     command: str
     store: str
     rows: int
+    start: float = 0.0
     seconds: float = 0.0
     runs: int = 0
     kills: int = 0
+    load: float = 0.0
+    date: str = ''
     wrong: list[str] = dataclasses.field(default_factory=list)
 
 
 def try_out(command: Command, place: Place, store: str, rows: int,
-            kill_at: Sequence[int] = ()) -> Result:
-    """Seed, run (killed at these steps, one after the other), and check.
+            kills: Sequence[Kill] = ()) -> Result:
+    """Seed, run (killed in these ways, one after the other), and check.
+
+    :param kills: seconds are those after the command's usual start.
 
     :raises RuntimeError: the command failed; with its output.
     """
@@ -120,10 +157,21 @@ def try_out(command: Command, place: Place, store: str, rows: int,
         done = execute(place, arguments)
         if done.returncode:
             raise RuntimeError(f'{arguments}: {done.stdout[-4000:]}')
-    result = Result(command.name, store, command.seed(place, rows))
-    kills = list(kill_at)
+    command.seed(place, 0)
+    begin = time.monotonic()
+    done = execute(place, command.run(place))
+    start = time.monotonic() - begin
+    if done.returncode not in command.good:
+        raise RuntimeError(
+            f'{command.run(place)} ended with {done.returncode}: '
+            f'{done.stdout[-4000:]}')
+    result = Result(command.name, store, command.seed(place, rows),
+                    start=round(start, 1))
+    left = list(kills)
     while True:
-        last = kills.pop(0) if kills else 0
+        last = left.pop(0) if left else NEVER
+        if last.seconds and last is not NEVER:
+            last = Kill(seconds=start + last.seconds)
         begin = time.monotonic()
         done = execute(place, command.run(place), last)
         result.seconds += time.monotonic() - begin
@@ -131,7 +179,7 @@ def try_out(command: Command, place: Place, store: str, rows: int,
         if done.returncode == -9:
             result.kills += 1
             result.wrong += [
-                f'killed at step {last}: {line}'
+                f'killed at {last}: {line}'
                 for line in command.check(place, False)]
             continue
         if command.again(done.returncode, done.stdout):
@@ -142,5 +190,8 @@ def try_out(command: Command, place: Place, store: str, rows: int,
                 f'{done.stdout[-4000:]}')
         break
     result.seconds = round(result.seconds, 1)
+    result.load = round(os.getloadavg()[1], 1)
+    result.date = datetime.datetime.now(datetime.UTC).isoformat(
+        timespec='minutes')
     result.wrong += command.check(place, True)
     return result

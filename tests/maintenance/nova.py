@@ -228,8 +228,10 @@ def _seed_unmapped(place: Place, rows: int) -> int:
           lambda number: {models.Instance: [_instance(number, False)]})
     engine.dispose()
     engine = place.engine('nova_api')
+    cells = api_models.CellMapping.__table__
     with engine.begin() as connection:
-        connection.execute(api_models.CellMapping.__table__.insert().values(
+        connection.execute(cells.delete().where(cells.c.uuid == _CELL))
+        connection.execute(cells.insert().values(
             uuid=_CELL, name='cell1', transport_url='fake:/', disabled=False,
             database_connection=place.url('nova_cell1')))
     engine.dispose()
