@@ -18,6 +18,7 @@ import dataclasses
 import json
 import pathlib
 
+from tests import rst
 from tests.maintenance.base import Result
 
 _RESULTS = pathlib.Path(__file__).parent / 'results' / 'maintenance.json'
@@ -70,9 +71,5 @@ def table(results: Iterable[Result]) -> str:
     rows += [[f'``{command}``', f'{count:,}', *(
         '; '.join(line.get(store, ['–'])) for store in _STORES)]
         for (command, count), line in lines.items()]
-    text = ['.. Written by ``python -m tests.maintenance --record``.', '',
-            '.. list-table::', '   :header-rows: 1', '']
-    for row in rows:
-        text += ['   %s - %s' % (' ' if n else '*', cell)
-                 for n, cell in enumerate(row)]
-    return '\n'.join(text) + '\n'
+    return rst.written_by('python -m tests.maintenance --record') + (
+        rst.table(rows))
