@@ -17,9 +17,11 @@ and at its end ROLLBACK empties the workspace again.  Tables are made when a
 statement first names them, and stay.  Knows nothing of the store.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Mapping
 import dataclasses
+import operator
 from typing import Any
 
 import apsw
@@ -69,12 +71,14 @@ class Layout:
     """A workspace table: how to load and read its rows.
 
     :ivar numbers: of the columns that are loaded, in order.
+    :ivar pick: a row's values of them; raises KeyError if it lacks some.
     """
 
     table: Table
     texts: tuple[str, ...]
     numbers: tuple[int, ...]
     initial: tuple[Any, ...]
+    pick: Callable[[Mapping[int, SQLValue]], tuple[SQLValue, ...]]
     load: str
     read: str
     present: str
@@ -233,15 +237,16 @@ class Workspace:
         :raises IntegrityError: one of them contradicts what is there.
         """
         layout = self._layouts[name.lower()]
-        pairs = tuple(zip(layout.numbers, layout.initial))
+        pick = layout.pick
         own = layout.rowid_number is None
         bindings = []
         for rowid, row in rows:
-            get = row.get
-            values = [get(number, initial) for number, initial in pairs]
-            if own:
-                values.append(rowid)
-            bindings.append(values)
+            try:
+                values = pick(row)
+            except KeyError:
+                # written before a column was added
+                values = tuple(map(row.get, layout.numbers, layout.initial))
+            bindings.append((*values, rowid) if own else values)
         try:
             if len(bindings) == 1:
                 self.db.execute(layout.load, bindings[0])
@@ -381,9 +386,12 @@ def _layout(table: Table, texts: tuple[str, ...]) -> Layout:
         rowid = ddl.rowid_name(table)
         into = [*names, rowid]
     marks = ', '.join('?' * len(into))
+    numbers = tuple(c.number for c in stored)
     return Layout(
-        table=table, texts=texts,
-        numbers=tuple(c.number for c in stored),
+        table=table, texts=texts, numbers=numbers,
+        # of a single one an itemgetter returns no tuple
+        pick=(operator.itemgetter(*numbers) if len(numbers) > 1
+              else lambda row: tuple(row[n] for n in numbers)),
         initial=tuple(c.initial for c in stored),
         load=f'INSERT INTO {name} ({", ".join(into)}) VALUES ({marks})',
         read=f'SELECT {", ".join(names)} FROM {name} WHERE {rowid} = ?',
