@@ -27,7 +27,7 @@ _TABLE = (pathlib.Path(__file__).parents[2] /
 
 #: the columns of the table
 _STORES = {'stock': 'Stock SQLite', 'embedded': 'Embedded',
-           'cassandra': 'Cassandra', 'killed': 'Killed on'}
+           'cassandra': 'Cassandra'}
 
 
 def _name(result: Result) -> tuple[str, str, int, bool]:
@@ -55,7 +55,7 @@ def _cell(result: Result) -> str:
     """Return what the table says of a result."""
     words = f'{result.seconds:g} s, start {result.start:g}'
     if result.kills:
-        words = f'{result.store}: {words}, killed {result.kills} times'
+        words += f', killed {result.kills}×'
     return (f'{words} (load {result.load:g})'
             + ''.join(f'; **{line}**' for line in result.wrong))
 
@@ -65,8 +65,7 @@ def table(results: Iterable[Result]) -> str:
     lines: dict[tuple[str, int], dict[str, list[str]]] = {}
     for result in sorted(results, key=_name):
         line = lines.setdefault((result.command, result.rows), {})
-        column = 'killed' if result.kills else result.store
-        line.setdefault(column, []).append(_cell(result))
+        line.setdefault(result.store, []).append(_cell(result))
     rows = [['Command', 'Rows', *_STORES.values()]]
     rows += [[f'``{command}``', f'{count:,}', *(
         '; '.join(line.get(store, ['–'])) for store in _STORES)]

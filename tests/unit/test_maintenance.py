@@ -53,11 +53,10 @@ class RecordTest(unittest.TestCase):
             '   * - ``purge``',
             '     - 2,000',
             '     - 40 s, start 10 (load 2.5)',
-            '     - 30 s, start 11 (load 3)',
-            '     - –',
-            '     - cassandra: 30 s, start 11, killed 2 times (load 3); '
-            'embedded: 30 s, start 11, killed 2 times (load 3)',
-            ], self.lines()[-6:])
+            '     - 30 s, start 11 (load 3); '
+            '30 s, start 11, killed 2× (load 3)',
+            '     - 30 s, start 11, killed 2× (load 3)',
+            ], self.lines()[-5:])
 
     def test_what_is_wrong_is_told(self):
         record.keep(base.Result('purge', 'stock', 2000,
