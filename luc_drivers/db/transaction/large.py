@@ -63,6 +63,9 @@ def prepare(store: Store, batches: Sequence[Batch],
             return outcomes + [Outcome.REFUSED] * (len(batches) - start)
         store.lease(holder(txid), LEASE)
         outcomes += store.write(batches[start:start + AT_ONCE])
+    if len(batches) > AT_ONCE:
+        # children of rows that are to go may still have to be looked for
+        store.lease(holder(txid), LEASE)
     return outcomes
 
 
