@@ -12,46 +12,27 @@
 
 
 from unittest import mock
-import uuid
 
-import testtools
-
-from luc_drivers.db import engine
 from luc_drivers.db.catalog import address
 from luc_drivers.db.planner import limits
 from luc_drivers.db.planner import plan
-from luc_drivers.db.store import base
 from luc_drivers.db.transaction import hooks
-from luc_drivers.db.transaction import session
 from luc_drivers.db.transaction.clock import micros
+from tests.unit.db import private
 
 FIRST = 'SELECT id, n FROM t WHERE k = ? ORDER BY n LIMIT 4'
 
 
-class TestPaging(testtools.TestCase):
+class TestPaging(private.PrivateDatabaseTestCase):
     """Pages, and what others do between them."""
 
     def setUp(self):
         super().setUp()
-        private = uuid.uuid4().hex
-        self.database = engine.database(
-            'shop', base.StoreSettings(kind='embedded', fresh=True),
-            private=private)
-        self.addCleanup(engine.drop_private, private)
-        self.session = self.open()
         self.rows('CREATE TABLE t (id INTEGER PRIMARY KEY, k, n)')
         self.rows('CREATE INDEX t_kn ON t (k, n)')
         self.session.execute_many('INSERT INTO t VALUES (?, ?, ?)', [
             (i, 'v', i) for i in range(1, 31)])
         self.patch(limits, 'first_page', lambda n: n + 1)
-
-    def open(self):
-        one = session.Session(self.database)
-        self.addCleanup(one.close)
-        return one
-
-    def rows(self, sql, parameters=(), one=None):
-        return (one or self.session).execute(sql, parameters)[1].rows
 
     def between(self, action):
         """Return the answer of FIRST, of whose matching rows the first page

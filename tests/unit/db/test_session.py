@@ -13,43 +13,29 @@
 """Sessions: replay, requests per statement, failures of the store."""
 
 import dataclasses
-import uuid
 
 import testtools
 
-from luc_drivers.db import engine
 from luc_drivers.db import errors
 from luc_drivers.db.profiles import registry
-from luc_drivers.db.store import base
 from luc_drivers.db.transaction import replay
 from luc_drivers.db.transaction import sequences
 from luc_drivers.db.transaction import session
 from luc_drivers.db.workspace.workspace import Outcome
+from tests.unit.db import private
 
 
-class SessionTestCase(testtools.TestCase):
+class SessionTestCase(private.PrivateDatabaseTestCase):
+
+    NAME = 'nova_s'
 
     def setUp(self):
         super().setUp()
-        private = uuid.uuid4().hex
-        self.database = engine.database(
-            'nova_s', base.StoreSettings(kind='embedded', fresh=True),
-            private=private)
-        self.addCleanup(engine.drop_private, private)
-        self.session = self.open()
         for sql in (
                 'CREATE TABLE p (id INTEGER PRIMARY KEY, u TEXT UNIQUE, n)',
                 'CREATE TABLE k (id INTEGER PRIMARY KEY, v, '
                 'pid INT REFERENCES p (id))'):
             self.session.execute(sql)
-
-    def open(self, **options):
-        one = session.Session(self.database, **options)
-        self.addCleanup(one.close)
-        return one
-
-    def rows(self, sql, parameters=(), one=None):
-        return (one or self.session).execute(sql, parameters)[1].rows
 
     def refuse(self, times, error=None):
         """Have the next commits refused, before anything is written."""
