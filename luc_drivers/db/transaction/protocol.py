@@ -15,7 +15,8 @@
 One group: one conditional batch.  Several groups: Percolator's two phases
 with a primary group, whose batch holds the transaction's marker: it is the
 commit point.  What a transaction writes, `changes` says; what the single
-writes look like, `writes`; what a met lock means, `resolve`.  Numbers in
+writes look like, `writes`; what a met lock means, `resolve`; what became of a
+batch without an answer, `settle`.  Numbers in
 comments are those of the rules in the design's database-rules.
 """
 
@@ -31,16 +32,15 @@ from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.rows import RowChange
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.store.base import Batch
-from luc_drivers.db.store.base import Expect
 from luc_drivers.db.store.base import Group
 from luc_drivers.db.store.base import IndexEntry
 from luc_drivers.db.store.base import Outcome
-from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
 from luc_drivers.db.transaction import changes as changes_module
 from luc_drivers.db.transaction import large
 from luc_drivers.db.transaction import references
+from luc_drivers.db.transaction import settle
 from luc_drivers.db.transaction import sizes
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.applier import Applier
@@ -52,7 +52,6 @@ from luc_drivers.db.transaction.hooks import step
 from luc_drivers.db.transaction.reader import Reader
 from luc_drivers.db.transaction.resolve import Place
 from luc_drivers.db.transaction.writes import Intent
-from luc_drivers.db.transaction.writes import State
 
 LOG = logging.getLogger(__name__)
 
@@ -99,6 +98,8 @@ class Committer:
         self.background = background
         self.bounds = bounds or reader.bounds
         self.references = references.References(reader, clock)
+        self.settler = settle.Settler(
+            store, clock, self.resolver, self.bounds)
         self.applier = Applier(
             store, clock, self.resolver, background, self.bounds)
 
@@ -230,85 +231,8 @@ class Committer:
         outcome = self._send(batch)
         step('one:answered')
         if outcome is Outcome.UNKNOWN:
-            return self._settle_one(intents, txid)
+            return self.settler.one(intents, txid)
         return outcome is Outcome.APPLIED
-
-    def _settle_one(self, intents: Sequence[Intent], txid: bytes) -> bool:
-        """Find out what became of a one-group batch (rules 3 and 4).
-
-        A row of the batch tells: our id is in its history → committed; it
-        was written by another → never; it is as before → we write it anew
-        without a change, after which our batch can't apply any more.
-        """
-        intent = next(i for i in intents if not i.check)
-        place = (intent.group, intent.key)
-        deadline = self.clock.monotonic() + self.bounds.settle
-        pause = self.bounds.wound_after
-        while self.clock.monotonic() < deadline:
-            try:
-                row = self.resolver.rows([place], serial=True)[place]
-                step('one:settle-read')
-                verdict = self._verdict(intent, row, txid)
-                if verdict is not None:
-                    return verdict
-                if row is not None and row.lock is not None:
-                    self.resolver.resolve({place: row}, txid, deadline)
-                elif self._fence_one(intent, row, txid):
-                    return False
-            except errors.StoreUnavailable as error:
-                LOG.debug('Settling a commit: %s', error)
-            except errors.Refused as error:
-                # the lock was not gone by the deadline
-                LOG.debug('Settling a commit: %s', error)
-            self.clock.sleep(pause * self.clock.jitter())
-            pause = min(pause * 1.5, 1.0)
-        raise self._unknown(intents, 'it could not be found out within '
-                            f'settle_timeout = {self.bounds.settle:g} s')
-
-    def _verdict(self, intent: Intent, row: Row | None, txid: bytes
-                 ) -> bool | None:
-        """Tell whether a row shows its batch committed; None = not yet."""
-        base = None if intent.expect is Expect.ABSENT else intent.expected
-        if base is not None and row is not None and (
-                row.lock is not None and row.lock.txid == base):
-            # we read it as committed, but it isn't applied yet
-            return None
-        if row is None or row.version is None:
-            # if we had written it, it were there
-            return None if base is None else False
-        if txid in row.history:
-            return True
-        if row.version == base:
-            return None
-        if not row.history or micros(row.history[0]) > micros(txid):
-            raise self._unknown(
-                [intent], 'the row was written so often since then that its '
-                'history does not reach back')
-        return False
-
-    def _fence_one(self, intent: Intent, row: Row | None, txid: bytes
-                   ) -> bool:
-        """Write a row anew, unchanged, so that its old version is gone.
-
-        If that worked, the intent is based on the new version.
-        """
-        seen = [txid]
-        if row is None or row.version is None:
-            same = Intent(intent.group, intent.key, Expect.ABSENT)
-        else:
-            seen.append(row.version)
-            same = Intent(intent.group, intent.key, Expect.VERSION,
-                          row.version, row.history, row.document,
-                          row.moved_to)
-        version = self.clock.new_id(seen)
-        write = writes.change(same, version, self.bounds.tombstone_ttl)
-        outcome = self._send(writes.batch(intent.group, write))
-        step('one:settle-fenced')
-        if outcome is not Outcome.APPLIED:
-            return False
-        intent.expect, intent.expected = Expect.VERSION, version
-        intent.history = write.history
-        return True
 
     # --- several groups
 
@@ -356,7 +280,8 @@ class Committer:
             self._release(prepared, txid)
             raise
         step('several:answered')
-        committed = self._settle_several(run, outcome, primary, txid)
+        committed = self.settler.several(
+            outcome, primary, txid, run.intents)
         if committed:
             self.applier.submit(primary, txid, secondaries)
         else:
@@ -452,44 +377,6 @@ class Committer:
         found = self.references.children(run.plan, run.children)
         run.busy = found.busy
         return found.children is references.Children.NONE
-
-    def _settle_several(self, run: _Run, outcome: Outcome, primary: Group,
-                        txid: bytes) -> bool:
-        """Find out whether the marker is there (rules 4 and 7).
-
-        A refusal is looked at, too: the batch may have been carried out
-        through somebody else's ballot before ours came back.
-        """
-        if outcome is Outcome.APPLIED:
-            return True
-        name = (primary, txid)
-        deadline = self.clock.monotonic() + self.bounds.settle
-        pause = self.bounds.wound_after
-        refused = outcome is Outcome.REFUSED
-        while self.clock.monotonic() < deadline:
-            try:
-                if not refused:
-                    refused = self.resolver.fence([name])[0] is (
-                        Outcome.APPLIED)
-                    step('several:settle-fenced')
-                state = self.resolver.states([name])[name]
-                step('several:settle-read')
-                if state is not None or refused:
-                    return state is State.COMMITTED
-            except errors.StoreUnavailable as error:
-                LOG.debug('Settling a commit: %s', error)
-            self.clock.sleep(pause * self.clock.jitter())
-            pause = min(pause * 1.5, 1.0)
-        raise self._unknown(run.intents, 'it could not be found out within '
-                            f'settle_timeout = {self.bounds.settle:g} s')
-
-    def _unknown(self, intents: Iterable[Intent], why: str
-                 ) -> errors.OutcomeUnknown:
-        tables = sorted({i.label for i in intents if i.label})
-        return errors.OutcomeUnknown(
-            f'a commit that changes {", ".join(tables) or "rows"} was sent '
-            f'to {self.store.settings.url or "the store"}, and whether it '
-            f'took is not known: {why}')
 
     # --- after a refusal
 

@@ -35,6 +35,7 @@ from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import reader
 from luc_drivers.db.transaction import references
 from luc_drivers.db.transaction import resolve
+from luc_drivers.db.transaction import settle
 from luc_drivers.db.transaction import wave
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.clock import micros
@@ -89,8 +90,8 @@ def settle_one_by_version(self: Any, intents: Any, txid: bytes) -> bool:
     return row is not None and row.version == txid
 
 
-def settle_several_by_read(self: Any, run: Any, outcome: Outcome,
-                           primary: Any, txid: bytes) -> bool:
+def settle_several_by_read(self: Any, outcome: Outcome, primary: Any,
+                           txid: bytes, intents: Any) -> bool:
     if outcome is Outcome.APPLIED:
         return True
     state = self.resolver.states([(primary, txid)])[primary, txid]
@@ -108,7 +109,7 @@ def apply_once(self: Any, commits: Any) -> dict:
     return {}
 
 
-_verdict = protocol.Committer._verdict
+_verdict = settle.Settler._verdict
 
 
 def verdict_without_base(self: Any, intent: Any, row: Any, txid: bytes
@@ -350,11 +351,11 @@ COMMITTER = protocol.Committer
 MUTATIONS = [
     Mutation('2: conditions ignore locks', prepare=ignore_locks),
     Mutation('3: one group settled by its version', _patched(
-        COMMITTER, '_settle_one', settle_one_by_version)),
+        settle.Settler, 'one', settle_one_by_version)),
     Mutation('3: a base not applied yet taken for gone', _patched(
-        COMMITTER, '_verdict', verdict_without_base), start=2790),
+        settle.Settler, '_verdict', verdict_without_base), start=2790),
     Mutation('4: several groups settled by a read', _patched(
-        COMMITTER, '_settle_several', settle_several_by_read)),
+        settle.Settler, 'several', settle_several_by_read)),
     Mutation('4: an unknown apply taken for applied', _patched(
         applier.Applier, '_apply', apply_once)),
     Mutation('5: aborted markers removed', _patched(
