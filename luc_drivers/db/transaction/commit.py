@@ -15,7 +15,6 @@
 from collections.abc import Sequence
 
 from luc_drivers.db import errors
-from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.rows import RowChange
 from luc_drivers.db.transaction.statements import Transaction
 
@@ -33,8 +32,7 @@ def send(run: Transaction) -> None:
     if not changes:
         return
     database = run.database
-    schema = database.catalog.current(write=True)
-    if schema is not run.schema and not _same(schema, run):
+    if not _holds(run):
         raise errors.Refused('the schema has changed')
     for change in changes:
         table = change.table
@@ -47,7 +45,8 @@ def send(run: Transaction) -> None:
     newest = run.loaded.newest
     database.committer.commit(
         run.schema, changes, (newest,) if newest else (),
-        parents=run.parents(changes), check_references=run.enforce)
+        parents=run.parents(changes), check_references=run.enforce,
+        holds=lambda: _holds(run))
 
 
 def _all_there(run: Transaction, changes: Sequence[RowChange]) -> bool:
@@ -61,7 +60,12 @@ def _all_there(run: Transaction, changes: Sequence[RowChange]) -> bool:
         for change in changes)
 
 
-def _same(schema: Schema, run: Transaction) -> bool:
-    """Tell whether the tables that a transaction used are as they were."""
-    return all(schema.tables.get(name) == run.schema.tables.get(name)
-               for name in run.loaded.tables)
+def _holds(run: Transaction) -> bool:
+    """Tell whether the tables that a transaction used are as they were.
+
+    :raises StoreUnavailable: that has not been known for too long.
+    """
+    schema = run.database.catalog.current(write=True)
+    return schema is run.schema or all(
+        schema.tables.get(name) == run.schema.tables.get(name)
+        for name in run.loaded.tables)

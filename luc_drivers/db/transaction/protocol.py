@@ -20,6 +20,7 @@ batch without an answer, `settle`.  Numbers in
 comments are those of the rules in the design's database-rules.
 """
 
+from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Sequence
 import dataclasses
@@ -28,6 +29,7 @@ import logging
 
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import address
+from luc_drivers.db.catalog import catalog
 from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.rows import RowChange
 from luc_drivers.db.rows import StoredRow
@@ -55,6 +57,9 @@ from luc_drivers.db.transaction.writes import Intent
 
 LOG = logging.getLogger(__name__)
 
+#: seconds after which a commit looks at the catalog again before it is sent:
+#: half of what rule 26 gives it, the other half is for the store
+LOOK_AGAIN = catalog.COMMIT_BOUND / 2
 #: old index entries whose removal a process that ends waits for
 _MANY_ENTRIES = 1000
 
@@ -65,6 +70,8 @@ class _Run:
 
     :ivar priority: id of the first attempt: what wound-wait goes by (29).
     :ivar deadline: for waiting on others' locks; monotonic.
+    :ivar holds: tells whether the schema is still the newest.
+    :ivar looked: when that was last known; monotonic.
     :ivar later: parents to be looked at after the entries are written.
     :ivar children: what must not be there before a parent goes.
     :ivar busy: others' locked rows that are to be waited for.
@@ -72,6 +79,8 @@ class _Run:
 
     plan: Plan
     deadline: float
+    holds: Callable[[], bool]
+    looked: float
     priority: bytes = b''
     later: list[tuple[Place, Intent]] = dataclasses.field(
         default_factory=list)
@@ -106,7 +115,8 @@ class Committer:
     def commit(self, schema: Schema, changes: Sequence[RowChange],
                seen_versions: Iterable[bytes] = (), *,
                parents: Iterable[StoredRow] = (),
-               check_references: bool = True) -> bytes | None:
+               check_references: bool = True,
+               holds: Callable[[], bool] = lambda: True) -> bytes | None:
         """Commit row changes, all or none.
 
         :param seen_versions: versions of all rows that the transaction has
@@ -114,9 +124,13 @@ class Committer:
         :param parents: rows at hand that may be parents of changed rows; a
             parent in its child's own group then costs no read.
         :param check_references: False with foreign_keys=off.
+        :param holds: tells whether ``schema`` is still the newest, at most
+            REFRESH seconds ago, as it was just now; asked again if the
+            commit takes long.
         :returns: the transaction's id; None if there was nothing to do.
-        :raises Refused: nothing was committed, because others were faster:
-            the transaction should be run again on fresh rows.
+        :raises Refused: nothing was committed, because others were faster,
+            or the schema has changed: the transaction should be run again on
+            fresh rows.
         :raises OutcomeUnknown: it may have been committed or not.
         :raises StoreUnavailable: nothing was committed.
         :raises DataError: it is too large (see `sizes`).
@@ -125,7 +139,7 @@ class Committer:
             return None
         seen = list(seen_versions)
         step('commit:begin')
-        run = self._begin(schema, changes, parents, check_references)
+        run = self._begin(schema, changes, parents, check_references, holds)
         while True:
             txid = self.clock.new_id(
                 itertools.chain(seen, run.plan.versions()))
@@ -142,11 +156,13 @@ class Committer:
     # --- before
 
     def _begin(self, schema: Schema, changes: Sequence[RowChange],
-               parents: Iterable[StoredRow], check_references: bool) -> _Run:
+               parents: Iterable[StoredRow], check_references: bool,
+               holds: Callable[[], bool]) -> _Run:
+        now = self.clock.monotonic()
         site = self.store.settings.site
         plan = changes_module.plan(changes, self.clock, site)
         sizes.check(plan.intents.values())
-        run = _Run(plan, self.clock.monotonic() + self.bounds.lock_wait)
+        run = _Run(plan, now + self.bounds.lock_wait, holds, now)
         if check_references:
             checks = references.parent_checks(schema, changes, site)
             run.later = self.references.join(schema, plan, checks, parents)
@@ -158,6 +174,19 @@ class Committer:
             changes_module.found_owners(plan, rows)
             step('commit:owners-read')
         return run
+
+    def _look_again(self, run: _Run) -> None:
+        """See that no index is missed which others have filled since the
+        commit began (rule 26).
+
+        :raises Refused: the schema has changed.
+        """
+        now = self.clock.monotonic()
+        if now - run.looked < LOOK_AGAIN:
+            return
+        if not run.holds():
+            raise errors.Refused('the schema has changed')
+        run.looked = now
 
     def _pause(self, run: _Run) -> None:
         if self.clock.monotonic() >= run.deadline:
@@ -199,6 +228,7 @@ class Committer:
                 committed = self._several(run, txid, primary, groups)
             else:
                 (group, intents), = groups.items()
+                self._look_again(run)
                 committed = self._one(group, intents, txid)
         if committed:
             self._removals(run, txid)
@@ -258,6 +288,7 @@ class Committer:
             return False
         try:
             ready = self._childless(run)
+            self._look_again(run)
         except BaseException:
             self._release(prepared, txid)
             raise

@@ -29,6 +29,8 @@ from luc_drivers.db.engine import Database
 from luc_drivers.db.planner import limits
 from luc_drivers.db.profiles import base
 from luc_drivers.db.store.base import StoreSettings
+from luc_drivers.db.transaction import hooks
+from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import session
 
 TABLE = 'CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b INTEGER)'
@@ -131,6 +133,25 @@ class TestBackfill(testtools.TestCase):
         self.assertEqual([1, 2, 5, 7], self.ids(self.one, 'b = 1'))
         self.two.now += catalog.REFRESH
         self.assertEqual([1, 2, 5, 7], self.ids(self.two, 'b = 1'))
+
+    def test_rows_of_a_commit_that_takes_long(self):
+        """It has locked its rows by a catalog without the index."""
+        self.two.run('SELECT 1 FROM t')
+        done = []
+
+        def hook(step):
+            if step == 'prepare:answered' and not done:
+                done.append(True)
+                self.one.run('CREATE INDEX ib ON t (b)')
+                self.two.now += catalog.REFRESH
+
+        self.patch(protocol, 'LOOK_AGAIN', 0.0)
+        with hooks.hooked(hook):
+            self.two.run("INSERT INTO t VALUES (7, 'v7', 1), (8, 'v8', 1)")
+        self.assertTrue(done)
+        self.one.now += catalog.REFRESH
+        for process in (self.one, self.two):
+            self.assertEqual([1, 3, 5, 7, 8], self.ids(process, 'b = 1'))
 
     def test_a_process_that_reads_by_a_dropped_index(self):
         """It does not know that it is gone, and reads by it."""

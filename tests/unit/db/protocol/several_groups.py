@@ -13,6 +13,7 @@
 """Commits of several groups: prepare, decide, apply, fence."""
 
 import dataclasses
+import functools
 import itertools
 from typing import Any
 from unittest import mock
@@ -21,6 +22,7 @@ from luc_drivers.db import errors
 from luc_drivers.db.store.base import MARKER_TABLE
 from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.transaction import large
+from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import writes
 from luc_drivers.testing import faulty_store
 from tests.unit.db.protocol import base
@@ -92,6 +94,39 @@ class SeveralGroups(base.Contract):
             for k in keys:
                 self.assertIsNone(self.raw('items', k).lock)
                 self.assertEqual('a', self.get('items', k)[1])
+
+    def test_the_schema_changes_while_rows_are_locked(self):
+        """What takes long asks again; a new index would miss the rows."""
+        asked = []
+        for holds in (True, False):
+            keys = self.pair()
+            rows = [self.p.get('items', k) for k in keys]
+
+            def slowly():
+                self.time.advance(protocol.LOOK_AGAIN)
+
+            def answer(holds=holds):
+                asked.append(holds)
+                return holds
+
+            with base.at_step('prepare:answered', slowly):
+                commit = functools.partial(
+                    self.p.commit, *[self.p.update(r, v='b') for r in rows],
+                    holds=answer)
+                if holds:
+                    commit()
+                else:
+                    self.assertRaisesRegex(
+                        errors.Refused, 'schema has changed', commit)
+            self.assertEqual(['b' if holds else 'a'] * 2, [
+                self.get('items', k)[1] for k in keys])
+            self.p.background.run()
+            for k in keys:
+                self.assertIsNone(self.raw('items', k).lock)
+        self.assertEqual([True, False], asked)
+        # who is quick does not ask
+        self.both(self.p, self.pair(), v='b')
+        self.assertEqual(2, len(asked))
 
     def test_index_entries_go_out_with_the_locks(self):
         keys = self.pair()
