@@ -218,3 +218,21 @@ class Schema:
     def table(self, name: str) -> Table | None:
         """Return a table by its name, any case; None if there is none."""
         return self.tables.get(name.lower())
+
+
+def is_readable(known: Table, current: Table | None) -> bool:
+    """Tell whether all of a table's rows can still be read by the indexes
+    that it is known to have.
+
+    An index that is dropped gets no new entries as soon as nobody should
+    read by it any more (rule 26).
+
+    :param current: the table as the newest schema has it.
+    """
+    if known is current:
+        return True
+    if current is None or current.number != known.number:
+        return False
+    public = {i.number for i in current.indexes if i.public}
+    return all(i.number in public for i in known.indexes
+               if i.entries and i.public)

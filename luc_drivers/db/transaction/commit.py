@@ -16,6 +16,7 @@ from collections.abc import Sequence
 
 from luc_drivers.db import errors
 from luc_drivers.db.rows import RowChange
+from luc_drivers.db.transaction import newer
 from luc_drivers.db.transaction.statements import Transaction
 
 
@@ -32,7 +33,7 @@ def send(run: Transaction) -> None:
     if not changes:
         return
     database = run.database
-    if not _holds(run):
+    if not newer.holds(run):
         raise errors.Refused('the schema has changed')
     for change in changes:
         table = change.table
@@ -46,7 +47,7 @@ def send(run: Transaction) -> None:
     database.committer.commit(
         run.schema, changes, (newest,) if newest else (),
         parents=run.parents(changes), check_references=run.enforce,
-        holds=lambda: _holds(run))
+        holds=lambda: newer.holds(run))
 
 
 def _all_there(run: Transaction, changes: Sequence[RowChange]) -> bool:
@@ -58,14 +59,3 @@ def _all_there(run: Transaction, changes: Sequence[RowChange]) -> bool:
         change.table.name.lower() in allowed and change.old is not None
         and change.new == change.old.values
         for change in changes)
-
-
-def _holds(run: Transaction) -> bool:
-    """Tell whether the tables that a transaction used are as they were.
-
-    :raises StoreUnavailable: that has not been known for too long.
-    """
-    schema = run.database.catalog.current(write=True)
-    return schema is run.schema or all(
-        schema.tables.get(name) == run.schema.tables.get(name)
-        for name in run.loaded.tables)

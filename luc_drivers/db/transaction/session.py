@@ -34,6 +34,7 @@ from luc_drivers.db.planner.plan import Kind
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.planner.plan import Plan
 from luc_drivers.db.transaction import commit
+from luc_drivers.db.transaction import newer
 from luc_drivers.db.transaction import pragmas
 from luc_drivers.db.transaction import rebuild
 from luc_drivers.db.transaction import temporary
@@ -273,6 +274,8 @@ class Session:
             finally:
                 self._temporary.changed()
         plan = planner.plan(entry.sql, (), run.schema)
+        if not newer.serves(self.database, run.schema, plan):
+            raise errors.Refused('the schema has changed')
         if entry.sets is not None:
             return run.run_many(plan, entry.sets, entry.draws)
         return run.run(plan, entry.parameters, entry.draws)

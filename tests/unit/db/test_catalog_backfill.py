@@ -175,6 +175,24 @@ class TestBackfill(testtools.TestCase):
                                 if i.entries])
         self.assertEqual([1, 2, 3, 5, 7], self.ids(self.one, 'b = 1'))
 
+    def test_a_transaction_that_began_before_an_index_was_dropped(self):
+        self.one.run('CREATE INDEX ib ON t (b)')
+        self.two.now += catalog.REFRESH
+        self.run_all(self.two, 'SELECT 1 FROM t')
+        long = session.Session(self.two.database)
+        self.addCleanup(long.close)
+        for sql in ('BEGIN', 'SELECT a FROM t WHERE id = 2',
+                    "UPDATE t SET a = 'mine' WHERE id = 2"):
+            long.execute(sql, ())
+        self.one.run('DROP INDEX ib')
+        self.one.run("INSERT INTO t VALUES (7, 'v7', 1)")
+        self.two.now += catalog.REFRESH
+        self.assertEqual([1, 3, 5, 7], sorted(
+            i for i, in long.execute(
+                'SELECT id FROM t WHERE b = 1', ())[1].rows))
+        long.execute('COMMIT', ())
+        self.assertEqual([2], self.ids(self.one, "a = 'mine'"))
+
     def test_an_index_serves_until_the_one_that_replaces_it_does(self):
         self.one.run('CREATE INDEX ib ON t (b)')
         self.two.now += catalog.REFRESH
