@@ -171,7 +171,10 @@ class Fetch(plan.Access):
             tuple(self._arguments(order, parameters)),
             max(limits.first_page(rows), wanted.least),
             limits.start(list(self._branches(pages, parameters, query)),
-                         wanted.descending), once=wanted.free)
+                         wanted.descending),
+            # what a slice begins with are old entries, at worst, of rows that
+            # have just been changed; of a table, no row may match
+            once=wanted.free and not self.step.columns)
 
     def _branches(self, pages: Pages, parameters: plan.Parameters,
                   query: plan.RunQuery) -> Iterator[limits.Start]:

@@ -106,6 +106,26 @@ class TestPaging(private.PrivateDatabaseTestCase):
             "SELECT count(*) FROM t WHERE k = 'v'", (), one))
         self.rows('ROLLBACK', (), one)
 
+    def test_batches_without_an_order(self):
+        """Old entries of what the batches before have changed do not have
+        the whole slice read."""
+        self.rows('CREATE TABLE m (id INTEGER PRIMARY KEY, u UNIQUE, n)')
+        self.rows('CREATE INDEX m_un ON m (u, id)')
+        self.session.execute_many('INSERT INTO m (n) VALUES (?)', [
+            (n,) for n in range(1000)])
+        one = self.open()
+        for batch in range(5):
+            self.rows('BEGIN', (), one)
+            found = self.rows(
+                'SELECT id FROM m WHERE u IS NULL LIMIT ? OFFSET ?', (50, 0),
+                one)
+            self.assertEqual([
+                (batch * 50 + n,) for n in range(1, 51)], found)
+            self.assertLess(len(one._run.loaded), 700)
+            self.rows('ROLLBACK', (), one)
+            self.session.execute_many(
+                'UPDATE m SET u = id WHERE id = ?', found)
+
     def test_a_page_after_a_marker_is_not_the_slice(self):
         one = self.open()
         self.rows('BEGIN', (), one)
