@@ -118,7 +118,6 @@ class ManualClock(clock.Clock):
         self.offset = offset
         self.base = base
         self.slept: list[float] = []
-        self._asked = 0
 
     @property
     def seconds(self) -> float:
@@ -131,9 +130,7 @@ class ManualClock(clock.Clock):
             self._seconds += seconds
 
     def now(self) -> int:
-        # time goes on between two commits, also where a test stops it
-        self._asked += 1
-        return int((self.seconds + self.offset) * 1e6) + self._asked
+        return int((self.seconds + self.offset) * 1e6)
 
     def monotonic(self) -> float:
         return self.seconds
@@ -141,6 +138,19 @@ class ManualClock(clock.Clock):
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.advance(seconds)
+
+
+class PassingClock(ManualClock):
+    """One whose microseconds pass: two commits are never at the same time."""
+
+    def __init__(self, offset: float = 0.0,
+                 base: ManualClock | None = None) -> None:
+        super().__init__(offset, base)
+        self._asked = 0
+
+    def now(self) -> int:
+        self._asked += 1
+        return super().now() + self._asked
 
 
 class ManualBackground:
@@ -180,7 +190,7 @@ class Process:
                  background: Any = None,
                  schema_: s.Schema = SCHEMA) -> None:
         self.store = store
-        self.clock = clock_ or ManualClock()
+        self.clock = clock_ or PassingClock()
         self.bounds = bounds or bounds_module.Bounds()
         self.background = background or ManualBackground(self.clock)
         self.reader = reader.Reader(

@@ -26,6 +26,7 @@ from luc_drivers.db.transaction import hooks
 from luc_drivers.db.transaction import writes
 from luc_drivers.testing import faulty_store
 from tests.unit.db.transaction_fixtures import ManualClock
+from tests.unit.db.transaction_fixtures import PassingClock
 from tests.unit.db.transaction_fixtures import Process
 
 _numbers = itertools.count(1)
@@ -93,7 +94,7 @@ class Contract:
 
     def process(self, offset: float = 0.0, **more: Any) -> Process:
         """Return another process; all share one run of time."""
-        clock = ManualClock(offset, self.time)
+        clock = PassingClock(offset, self.time)
         return Process(self.faulty, clock, **more)
 
     def setUp(self) -> None:

@@ -18,7 +18,7 @@ from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.transaction import hooks
 from luc_drivers.testing import faulty_store
 from tests.unit.db.protocol import base
-from tests.unit.db.transaction_fixtures import ManualClock
+from tests.unit.db.transaction_fixtures import PassingClock
 from tests.unit.db.transaction_fixtures import Process
 
 #: who has come so far has committed
@@ -52,7 +52,7 @@ class EveryStep(base.Contract):
     def die(self, make, keys, die_at):
         """Commit and apply, or die at a step; return the steps."""
         store = Mortal(self.store, die_at)
-        process = Process(store, ManualClock(0.0, self.time))
+        process = Process(store, PassingClock(0.0, self.time))
         with hooks.hooked(store.step):
             try:
                 process.commit(*make(process, keys))
