@@ -32,6 +32,7 @@ import oslo_messaging
 
 from luc_drivers import config
 from luc_drivers.messaging import node as node_module
+from tests import waiting
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(
     os.path.dirname(os.path.abspath(__file__)))))
@@ -173,13 +174,7 @@ class TransportCase(unittest.TestCase):
 
     def wait_for(self, condition, seconds=10.0, what='condition'):
         """The condition's first true value."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
-            value = condition()
-            if value:
-                return value
-            time.sleep(0.02)
-        self.fail('%s did not come true within %g s' % (what, seconds))
+        return waiting.until(condition, seconds, what)
 
     @contextlib.contextmanager
     def lasts(self, least, most):

@@ -25,6 +25,7 @@ from luc_drivers.db.store import base
 from luc_drivers.db.store import embedded
 from luc_drivers.db.store.base import GroupRead
 from luc_drivers.db.store.base import RowKey
+from tests import waiting
 from tests.unit.db import store_contract
 from tests.unit.db.store_contract import insert
 from tests.unit.db.store_contract import txid
@@ -155,10 +156,8 @@ class FileStoreTest(store_contract.StoreContract, unittest.TestCase):
                                   for k in keys])
         process = context.Process(target=child)
         process.start()
-        deadline = time.monotonic() + 20
-        while self.get(group)[0].version == txid(1):
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.01)
+        waiting.until(
+            lambda: self.get(group)[0].version != txid(1), 20.0)
         process.kill()
         process.join(20)
         self.assertEqual(1, len({r.version for r in self.get(group)}))

@@ -20,6 +20,7 @@ from luc_drivers.onebox import commands
 from luc_drivers.onebox import daemons
 from luc_drivers.onebox import errors
 from luc_drivers.onebox import settings as onebox_settings
+from tests import waiting
 from tests.unit.onebox.base import OneboxTest
 
 
@@ -92,12 +93,6 @@ class DaemonTest(OneboxTest):
         self.addCleanup(daemons.kill, settings, daemon)
         return started
 
-    def await_true(self, condition):
-        deadline = time.monotonic() + 10
-        while not condition():
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.02)
-
     def test_life(self):
         cloud = self.cloud()
         settings, daemon = cloud.settings, self.daemon('sleep', '60')
@@ -134,7 +129,7 @@ class DaemonTest(OneboxTest):
         daemon = self.daemon('sh', '-c', 'trap "" TERM; touch up; sleep 60 & '
                              'while :; do sleep 0.1; done', stop_timeout=0.3)
         self.start(settings, daemon)
-        self.await_true(settings.folder.joinpath('up').exists)
+        waiting.until(settings.folder.joinpath('up').exists)
         group = daemons.status(settings, [daemon])[0].pid
         daemons.stop(settings, [daemon], cloud.progress)
         self.assertNotIn(group, daemons.process.groups())
@@ -149,12 +144,12 @@ class DaemonTest(OneboxTest):
             'sh', '-c', f"trap 'exit 0' TERM; sh -c '{worker}' & "
             'while :; do sleep .1; done')
         self.start(settings, daemon)
-        self.await_true(settings.folder.joinpath('up').exists)
+        waiting.until(settings.folder.joinpath('up').exists)
         group = daemons.status(settings, [daemon])[0].pid
         daemons.stop(settings, [daemon], cloud.progress)
         self.assertFalse(settings.folder.joinpath('told').exists())
         self.assertNotIn('ignored SIGTERM', cloud.progress._stream.getvalue())
-        self.await_true(lambda: group not in daemons.process.groups())
+        waiting.until(lambda: group not in daemons.process.groups())
 
     def test_early_end_is_told_with_its_reason(self):
         settings = self.cloud().settings
