@@ -18,6 +18,7 @@ database-rules).
 """
 
 from collections.abc import Iterable
+from collections.abc import Iterator
 from collections.abc import Sequence
 import logging
 
@@ -63,8 +64,7 @@ class Settler:
         intent = next(i for i in intents if not i.check)
         place = (intent.group, intent.key)
         deadline = self.clock.monotonic() + self.bounds.settle
-        pause = self.bounds.wound_after
-        while self.clock.monotonic() < deadline:
+        for _ in self._tries(deadline):
             try:
                 row = self.resolver.rows([place], serial=True)[place]
                 step('one:settle-read')
@@ -80,10 +80,7 @@ class Settler:
             except errors.Refused as error:
                 # the lock was not gone by the deadline
                 LOG.debug('Settling a commit: %s', error)
-            self.clock.sleep(pause * self.clock.jitter())
-            pause = min(pause * 1.5, 1.0)
-        raise self._unknown(intents, 'it could not be found out within '
-                            f'settle_timeout = {self.bounds.settle:g} s')
+        raise self._late(intents)
 
     def _verdict(self, intent: Intent, row: Row | None, txid: bytes
                  ) -> bool | None:
@@ -143,10 +140,8 @@ class Settler:
         if outcome is Outcome.APPLIED:
             return True
         name = (primary, txid)
-        deadline = self.clock.monotonic() + self.bounds.settle
-        pause = self.bounds.wound_after
         refused = outcome is Outcome.REFUSED
-        while self.clock.monotonic() < deadline:
+        for _ in self._tries(self.clock.monotonic() + self.bounds.settle):
             try:
                 if not refused:
                     refused = self.resolver.fence([name])[0] is (
@@ -158,10 +153,19 @@ class Settler:
                     return state is State.COMMITTED
             except errors.StoreUnavailable as error:
                 LOG.debug('Settling a commit: %s', error)
+        raise self._late(intents)
+
+    def _tries(self, deadline: float) -> Iterator[None]:
+        """Yield until a time, by the clock's monotonic(), with pauses."""
+        pause = self.bounds.wound_after
+        while self.clock.monotonic() < deadline:
+            yield
             self.clock.sleep(pause * self.clock.jitter())
             pause = min(pause * 1.5, 1.0)
-        raise self._unknown(intents, 'it could not be found out within '
-                            f'settle_timeout = {self.bounds.settle:g} s')
+
+    def _late(self, intents: Iterable[Intent]) -> errors.OutcomeUnknown:
+        return self._unknown(intents, 'it could not be found out within '
+                             f'settle_timeout = {self.bounds.settle:g} s')
 
     def _unknown(self, intents: Iterable[Intent], why: str
                  ) -> errors.OutcomeUnknown:
