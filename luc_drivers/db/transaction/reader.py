@@ -379,7 +379,9 @@ class Reader:
         for _ in range(_HOPS):
             found = [self._stored(want, got) for want in wants]
             twins = {(row.address.group, row.address.key): row.version
-                     for row in _twins(found)}
+                     for row in _twins([
+                         rows for want, rows in zip(wants, found)
+                         if not want.alone])}
             if twins == versions:
                 # none, or by chance: they stay
                 return found
