@@ -29,6 +29,7 @@ from luc_drivers.db import errors
 from luc_drivers.db.store import base
 from luc_drivers.db.transaction import clock
 from luc_drivers.testing import store_wrapper
+from tests.unit.db import collecting
 
 #: seconds of virtual time per step
 TICK = 0.1
@@ -160,19 +161,13 @@ class ScheduledClock(clock.Clock):
         return self.number.to_bytes(8, 'big')
 
 
-class ScheduledBackground:
+class ScheduledBackground(collecting.Background):
     """Background work as tasks of the same process."""
 
     def __init__(self, scheduler: Scheduler, owner: Any) -> None:
+        super().__init__()
         self.scheduler = scheduler
         self.owner = owner
-        self.collected: dict[Callable[[list], Any], list] = {}
-
-    def collect(self, handler: Callable[[list], Any], item: Any) -> None:
-        items = self.collected.setdefault(handler, [])
-        items.append(item)
-        if len(items) == 1:
-            self.submit(lambda: handler(self.collected.pop(handler)))
 
     def submit(self, task: Callable[[], Any], delay: float = 0.0,
                needed: bool = False) -> None:

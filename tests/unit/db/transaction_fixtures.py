@@ -32,6 +32,7 @@ from luc_drivers.db.transaction import clock
 from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import reader
 from luc_drivers.db.transaction import sweeper
+from tests.unit.db import collecting
 
 TEXT = s.Affinity.TEXT
 INTEGER = s.Affinity.INTEGER
@@ -153,25 +154,19 @@ class PassingClock(ManualClock):
         return super().now() + self._asked
 
 
-class ManualBackground:
+class ManualBackground(collecting.Background):
     """Background work that runs when the test says so."""
 
     def __init__(self, clock_: clock.Clock) -> None:
+        super().__init__()
         self.clock = clock_
         self.heap: list = []
         self.order = itertools.count()
-        self.collected: dict[Callable[[list], Any], list] = {}
 
     def submit(self, task: Callable[[], Any], delay: float = 0.0,
                needed: bool = False) -> None:
         heapq.heappush(self.heap, (
             self.clock.monotonic() + delay, next(self.order), task))
-
-    def collect(self, handler: Callable[[list], Any], item: Any) -> None:
-        items = self.collected.setdefault(handler, [])
-        items.append(item)
-        if len(items) == 1:
-            self.submit(lambda: handler(self.collected.pop(handler)))
 
     def run(self) -> int:
         """Run what is due; return the number of tasks."""
