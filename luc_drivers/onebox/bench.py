@@ -10,16 +10,25 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Measure a cloud: boots, deletes, memory and processor time."""
+"""Measure a cloud: boots, deletes, memory and processor time.
 
+Two clouds are measured in turn while both run: a server that is started
+anew for each turn would be measured cold, and a Java virtual machine gets
+its speed from minutes of work.
+"""
+
+from collections.abc import Callable
 from collections.abc import Sequence
 import datetime
 import json
+import os
 import pathlib
 import statistics
+import time
 
 from luc_drivers.onebox import boot
 from luc_drivers.onebox import bootstrap
+from luc_drivers.onebox import cloud as clouds
 from luc_drivers.onebox import daemons
 from luc_drivers.onebox import progress as progress_module
 from luc_drivers.onebox import rounds
@@ -27,6 +36,58 @@ from luc_drivers.onebox import settings as onebox_settings
 
 PARALLEL = (20,)
 REPEATS = 3
+#: rounds that are not counted
+WARM_UP = 2
+
+
+def in_turn(chosen: Sequence[clouds.Cloud], parallel: Sequence[int],
+            repeats: int, rounds_wanted: int, warm_up: int,
+            keep_one: Callable[[dict], None]) -> list[dict]:
+    """Measure clouds that run, each in each round, after warming them up.
+
+    :param warm_up: how many rounds are not counted: the least of
+        ``parallel`` is booted at once and deleted, in each cloud alike.
+    :param keep_one: told each result as soon as there is one.
+    :returns: results of :func:`measure` and :func:`with_daemons`, with
+        ``others_cpu`` and ``else_cpu``, processor time in seconds that the
+        other clouds and all else on the machine took meanwhile.
+    """
+    for number in range(warm_up):
+        for one in chosen:
+            one.progress.say(f'{one.settings.variant}: warming up, not '
+                             f'counted ({number + 1}/{warm_up})')
+            _measure_parallel(one.settings, one.progress, min(parallel),
+                              'warm')
+    results = []
+    for number in range(rounds_wanted):
+        for one in chosen:
+            one.progress.say(f'{one.settings.variant}: round {number + 1} of '
+                             f'{rounds_wanted}')
+            before = [clouds.status(each) for each in chosen]
+            busy = _busy_elsewhere()
+            result = measure(one.settings, one.progress, parallel, repeats)
+            busy = _busy_elsewhere() - busy
+            after = [clouds.status(each) for each in chosen]
+            used = [sum(cpu_used(was, now).values())
+                    for was, now in zip(before, after)]
+            at = chosen.index(one)
+            result = with_daemons(result, before[at], after[at])
+            result.update(
+                long_lived=one.settings.long_lived, warm_up=warm_up,
+                others_cpu=round(sum(used) - used[at], 2),
+                else_cpu=round(max(0.0, busy - sum(used)), 2))
+            keep_one(result)
+            results.append(result)
+    return results
+
+
+def _busy_elsewhere() -> float:
+    """Return the seconds that processors were busy, but for this process."""
+    with open('/proc/stat') as file:
+        # user nice system idle iowait irq softirq steal ...: see proc(5)
+        ticks = [int(word) for word in file.readline().split()[1:8]]
+    busy = sum(ticks) - ticks[3] - ticks[4]
+    return busy / os.sysconf('SC_CLK_TCK') - time.process_time()
 
 
 def measure(settings: onebox_settings.Settings,
@@ -58,9 +119,9 @@ def measure(settings: onebox_settings.Settings,
 
 def _measure_parallel(settings: onebox_settings.Settings,
                       progress: progress_module.Progress,
-                      count: int) -> dict:
+                      count: int, prefix: str = 'bench') -> dict:
     with progress.step(f'{count} boots at once'):
-        boots, wall = boot.boot_many(settings, count, f'bench-{count}-')
+        boots, wall = boot.boot_many(settings, count, f'{prefix}-{count}-')
         _check(progress, boots)
     with progress.step(f'{count} deletes at once'):
         times, delete_wall = boot.delete_many(
@@ -84,6 +145,14 @@ def _check(progress: progress_module.Progress,
             progress.say(f'{one.name}: {one.status} {one.fault[:200]}')
 
 
+def cpu_used(before: list[daemons.State], after: list[daemons.State]
+             ) -> dict[str, float]:
+    """Return each daemon's processor time between two looks, in seconds."""
+    used = {state.name: state.cpu_seconds for state in before if state.pid}
+    return {state.name: state.cpu_seconds - used.get(state.name, 0.0)
+            for state in after if state.pid}
+
+
 def with_daemons(result: dict, before: list[daemons.State],
                  after: list[daemons.State]) -> dict:
     """Return a result with what each daemon took.
@@ -93,16 +162,13 @@ def with_daemons(result: dict, before: list[daemons.State],
     :returns: added are ``memory``, in MiB, as found after it, and ``cpu``,
         the processor time in seconds between the two.
     """
-    used = {state.name: state.cpu_seconds for state in before if state.pid}
-    running = [state for state in after if state.pid]
     return {
         **result,
         'memory': {state.name: {'rss': round(state.rss_mb),
                                 'pss': round(state.pss_mb)}
-                   for state in running},
-        'cpu': {state.name: round(
-            state.cpu_seconds - used.get(state.name, 0.0), 2)
-            for state in running},
+                   for state in after if state.pid},
+        'cpu': {name: round(seconds, 2)
+                for name, seconds in cpu_used(before, after).items()},
     }
 
 
@@ -177,6 +243,8 @@ def table(results: list[dict]) -> str:
     for name in names:
         row(f'CPU s {name}', lambda r, n=name: _cpu(r.get('cpu', {}).get(n)))
     row('CPU s all', lambda r: _cpu(sum(r.get('cpu', {}).values())))
+    row('CPU s of the other cloud', lambda r: _cpu(r.get('others_cpu')))
+    row('CPU s of all else', lambda r: _cpu(r.get('else_cpu')))
     first = max(len(name) for name, _ in rows)
     widths = [max(len(values[at]) for _, values in rows)
               for at in range(len(results))]
@@ -184,6 +252,34 @@ def table(results: list[dict]) -> str:
         name.ljust(first) + ''.join(
             f'  {value:>{width}}' for value, width in zip(values, widths))
         for name, values in rows)
+
+
+def ratios(results: list[dict]) -> list[str]:
+    """Return lines on how the first cloud's times stand to the other's.
+
+    They are of the medians of all rounds; none without another cloud.
+    """
+    names = list(dict.fromkeys(result['cloud'] for result in results))
+    if len(names) < 2:
+        return []
+
+    def line(what: str, value: Callable[[dict], float]) -> str:
+        mine, others = (statistics.median(
+            value(result) for result in results if result['cloud'] == name)
+            for name in names[:2])
+        return (f'{what}: {names[0]} {mine:.2f}, {names[1]} {others:.2f}, '
+                f'ratio {mine / others:.2f}')
+
+    def boot_wall(at: int) -> Callable[[dict], float]:
+        return lambda result: result['parallel'][at]['boot_wall']
+
+    return [
+        '', 'medians of all rounds',
+        line('one boot, s', lambda r: statistics.median(r['one_boot'])),
+        *(line(f'{one["count"]} boots at once, until the last, s',
+               boot_wall(at))
+          for at, one in enumerate(results[0]['parallel'])),
+        line('CPU of all, s', lambda r: sum(r['cpu'].values()))]
 
 
 def _seconds(value: float) -> str:

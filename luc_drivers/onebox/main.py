@@ -66,6 +66,11 @@ def parser() -> argparse.ArgumentParser:
     common.add_argument('--cassandra-password', metavar='PASSWORD')
     common.add_argument('--heap-mb', type=int, metavar='MIB',
                         help="Java heap of one-box's Cassandra (1024)")
+    common.add_argument('--long-lived', action=argparse.BooleanOptionalAction,
+                        help="one-box's Cassandra, when it is started next, "
+                             'compiles what is hot a second time: minutes of '
+                             'processor time, and requests take less of it '
+                             'from then on')
     common.add_argument('--trace', action=argparse.BooleanOptionalAction,
                         help='have services log what each database call '
                              'costs (those that are started after it)')
@@ -134,11 +139,16 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument('--repeats', type=int, default=bench.REPEATS,
                          metavar='N')
     measure.add_argument('--rounds', type=int, default=1, metavar='N',
-                         help='measure N times in turn (with --against)')
+                         help='measure N times, two clouds in turn (1)')
+    measure.add_argument('--warm-up', type=int, default=bench.WARM_UP,
+                         metavar='N',
+                         help='before it, boot as many servers as the least '
+                              '--parallel says, N times, in each cloud '
+                              '(%(default)s)')
     measure.add_argument('--against', choices=['baseline', 'embedded',
                                                'cassandra'],
                          help='another cloud of this machine to measure in '
-                              'turn; only one runs at a time')
+                              'turn; both run all the while')
     measure.add_argument('--output', type=pathlib.Path, metavar='FILE',
                          help='JSON lines to append to (STATE/bench.jsonl)')
     return top
@@ -146,7 +156,10 @@ def parser() -> argparse.ArgumentParser:
 
 _FIELDS = ('port_offset', 'host_ip', 'workers', 'computes', 'virt',
            'cassandra', 'cassandra_user', 'cassandra_password', 'heap_mb',
-           'trace')
+           'long_lived', 'trace')
+#: of these, what two clouds that are compared can't have alike
+_OWN_FIELDS = ('port_offset', 'cassandra', 'cassandra_user',
+               'cassandra_password')
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -190,7 +203,8 @@ def _cloud(args: argparse.Namespace, progress: progress_module.Progress,
     if variant:
         backend = 'baseline' if variant == 'baseline' else 'luc'
         store = None if variant == 'baseline' else variant
-        given = {}
+        given = {name: value for name, value in given.items()
+                 if name not in _OWN_FIELDS}
     settings = onebox_settings.load(
         args.state.absolute(), backend, store,
         args.venv.absolute() if args.venv else None, given)
@@ -343,33 +357,26 @@ def _do_calls(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
 
 def _do_bench(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
     output = args.output or cloud.settings.state / 'bench.jsonl'
-    chosen = [cloud.settings.variant]
-    if args.against in chosen:
+    if args.against == cloud.settings.variant:
         raise errors.OneboxError(
             f'--against {args.against}: that is the cloud itself; name '
             'another with --backend and --store')
+    chosen = [cloud]
     if args.against:
-        chosen.append(args.against)
-    results = []
-    for _ in range(args.rounds):
-        for variant in chosen:
-            one = _cloud(args, cloud.progress, variant)
-            if args.against or not clouds.is_up(one):
-                one = _up(args, one)
-            # The first boots compile, connect and fill caches.
-            with one.progress.step(f'{variant}: warming up'):
-                boots, _ = boot.boot_many(one.settings, 2, 'warm')
-                boot.delete_many(one.settings, [b.server for b in boots])
-            before = clouds.status(one)
-            result = bench.measure(one.settings, one.progress, args.parallel,
-                                   args.repeats)
-            result = bench.with_daemons(result, before, clouds.status(one))
-            bench.keep(result, output)
-            results.append(result)
-            if args.against:
-                clouds.down(one)
+        chosen.append(_cloud(args, cloud.progress, args.against))
+    idle = [not clouds.is_up(one) for one in chosen]
+    # The cloud itself comes last, as the one that later commands mean.
+    for at, one in reversed(list(enumerate(chosen))):
+        chosen[at] = _up(args, one)
+    results = bench.in_turn(
+        chosen, args.parallel, args.repeats, args.rounds, args.warm_up,
+        lambda result: bench.keep(result, output))
+    for one, started in zip(chosen, idle):
+        if args.against and started:
+            clouds.down(one)
     print()
     print(bench.table(results))
+    print('\n'.join(bench.ratios(results)))
     print(f'\nappended to {output}')
     return 0
 

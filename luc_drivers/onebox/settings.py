@@ -79,6 +79,7 @@ class Settings:
     :ivar cassandra: ``host:port`` of an existing Cassandra, else our own is
         started.
     :ivar heap_mb: Java heap of our own Cassandra.
+    :ivar long_lived: our own Cassandra compiles what is hot a second time.
     :ivar trace: services log what each of their database calls costs.
     """
 
@@ -97,6 +98,7 @@ class Settings:
     cassandra_user: str = ''
     cassandra_password: str = ''
     heap_mb: int = 1024
+    long_lived: bool = False
     trace: bool = False
     admin_password: str = ''
     service_password: str = ''
@@ -142,7 +144,7 @@ class Settings:
 
 _SAVED = ('port_offset', 'host_ip', 'region', 'site', 'workers', 'computes',
           'virt', 'cassandra', 'cassandra_user', 'cassandra_password',
-          'heap_mb', 'trace',
+          'heap_mb', 'long_lived', 'trace',
           'admin_password', 'service_password', 'store_password',
           'compute_password')
 

@@ -116,7 +116,7 @@ def _cluster(settings: onebox_settings.Settings) -> cassandra.Cluster:
         settings.folder / 'cassandra', {settings.site: 1},
         cql_port=settings.port('cassandra'),
         storage_port=settings.port('cassandra-storage'), auth=True,
-        heap_mb=settings.heap_mb)
+        heap_mb=settings.heap_mb, long_lived=settings.long_lived)
 
 
 def start(settings: onebox_settings.Settings, environment: dict[str, str],

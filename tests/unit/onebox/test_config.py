@@ -111,6 +111,13 @@ class ConfigTest(OneboxTest):
                                     '--cassandra h:p: write it'):
             self.written(self.cloud(cassandra='h:p'))
 
+    def test_long_lived_cassandra_compiles_twice(self):
+        for given in (False, True):
+            onebox_settings.save(self.cloud(long_lived=given).settings)
+            settings = onebox_settings.load(self.state, 'luc', None)
+            node, = backends.luc._cluster(settings).nodes
+            self.assertEqual(given, node.long_lived)
+
     def test_role_of_a_new_cassandra_comes_late(self):
         answers = [cqlping.Refused('no such role')] * 2 + [None]
         with mock.patch.object(cqlping, 'ask', side_effect=answers) as ask, \
