@@ -27,6 +27,7 @@ import os
 import pathlib
 import re
 import sys
+import time
 from typing import Any
 
 from tests.bench import remote
@@ -57,6 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument('--calls', type=int, default=60,
                      help='calls of each function in each thread')
     run.add_argument('--only', default='', help='pattern of functions')
+    run.add_argument('--warm', type=float, default=180.0, metavar='SECONDS',
+                     help='call all functions so long before any is measured')
     run.add_argument('--output', type=pathlib.Path,
                      default=pathlib.Path('db.json'))
     show = commands.add_parser('report', help='tables and a plot')
@@ -107,6 +110,7 @@ def _run(places: stores.Places, service: str, names: tuple[str, ...],
     functions = [n for n in first.run('functions')['names']
                  if re.search(parsed.only, n)]
     try:
+        _warm(workers, functions, parsed.warm)
         for threads in map(int, parsed.threads.split(',')):
             for function in functions:
                 row = _measure(places, workers, function, threads,
@@ -119,6 +123,27 @@ def _run(places: stores.Places, service: str, names: tuple[str, ...],
     finally:
         for worker in workers.values():
             worker.close()
+
+
+def _warm(workers: dict[str, remote.Remote], functions: list[str],
+          seconds: float) -> None:
+    """Call functions over each store in turn, without measuring.
+
+    A database server runs for weeks, one that has just been started does
+    not perform alike: Cassandra's JVM compiles what is hot after thousands
+    of calls, until when a read takes it several times as long.
+    """
+    end, seed = time.monotonic() + seconds, 1000
+    while time.monotonic() < end:
+        seed += 1
+        for function in functions:
+            for worker in workers.values():
+                try:
+                    worker.run('measure', function=function, threads=1,
+                               calls=3, seed=seed)
+                except remote.Failed as exc:
+                    # said again, in full, where it is measured
+                    print(f'{function}: {exc}'[:200], file=sys.stderr)
 
 
 def _measure(places: stores.Places, workers: dict[str, remote.Remote],
