@@ -26,6 +26,7 @@ lies there, so that any later process can stop it.  Data outlives a stop.
 
 import argparse
 import dataclasses
+import inspect
 import ipaddress
 import json
 import os
@@ -360,26 +361,31 @@ def _parse_sites(text: str) -> dict[str, int]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog='python -m luc_drivers.testing.cassandra',
-        description='Cassandra nodes on loopback addresses.')
+        description='Cassandra nodes on loopback addresses.',
+        # of a cluster that is there, what is not named stays
+        argument_default=argparse.SUPPRESS)
     parser.add_argument('action',
                         choices=['start', 'stop', 'kill', 'status', 'wipe'])
-    parser.add_argument('--dir', help="the cluster's folder")
-    parser.add_argument('--shared', action='store_true',
+    parser.add_argument('--dir', default=None, help="the cluster's folder")
+    parser.add_argument('--shared', action='store_true', default=False,
                         help='the server that all tests share, instead of '
                              '--dir')
-    parser.add_argument('--nodes', type=int, default=1,
-                        help='nodes in site1 (start)')
-    parser.add_argument('--sites', type=_parse_sites, metavar='SITE:N,…',
-                        help='nodes per site (start), instead of --nodes')
-    parser.add_argument('--base-address', default='127.0.0.1')
-    parser.add_argument('--port', type=int, default=9042, help='CQL port')
-    parser.add_argument('--storage-port', type=int, default=7000)
-    parser.add_argument('--heap', type=int, default=512, metavar='MIB')
-    parser.add_argument('--auth', action='store_true',
-                        help='ask for a role and a password '
-                             '(cassandra/cassandra at first)')
-    parser.add_argument('--durable', action='store_true',
-                        help='fsync before a write is acknowledged')
+    new = parser.add_argument_group('start').add_argument
+    new('--nodes', type=lambda count: _parse_sites(f'site1:{count}'),
+        dest='sites', help='nodes in site1 (1)')
+    new('--sites', type=_parse_sites, metavar='SITE:N,…',
+        help='nodes per site, instead of --nodes')
+    new('--base-address', help='of the first node (127.0.0.1)')
+    new('--port', type=int, dest='cql_port', help='CQL port (9042)')
+    new('--storage-port', type=int, help='gossip port (7000)')
+    new('--heap', type=int, metavar='MIB', dest='heap_mb',
+        help='Java heap of each node (512)')
+    new('--auth', action='store_true',
+        help='ask for a role and a password (cassandra/cassandra at first)')
+    new('--durable', action='store_true',
+        help='fsync before a write is acknowledged')
+    new('--long-lived', action='store_true',
+        help='compile what is hot a second time')
     parser.add_argument('--node', type=int, default=1,
                         help='which node to kill')
     return parser
@@ -422,11 +428,7 @@ def _shared(action: str) -> int:
 def _run(args: argparse.Namespace) -> int:
     if args.action == 'start':
         started = time.monotonic()
-        cluster = Cluster(
-            args.dir, args.sites or {'site1': args.nodes},
-            base_address=args.base_address, cql_port=args.port,
-            storage_port=args.storage_port, auth=args.auth,
-            heap_mb=args.heap, durable=args.durable)
+        cluster = _cluster(args)
         cluster.start(report=_say)
         _say(f'started in {time.monotonic() - started:.1f} s')
         return _print_status(cluster)
@@ -440,6 +442,16 @@ def _run(args: argparse.Namespace) -> int:
     else:
         cluster.wipe()
     return 0
+
+
+def _cluster(args: argparse.Namespace) -> Cluster:
+    """Return the folder's cluster, changed as the arguments say; a new one
+    if there is none."""
+    given = {key: value for key, value in vars(args).items()
+             if key in inspect.signature(Cluster).parameters}
+    if pathlib.Path(args.dir, 'cluster.json').exists():
+        given = {**Cluster.load(args.dir).parameters, **given}
+    return Cluster(args.dir, **given)
 
 
 def _print_status(cluster: Cluster) -> int:

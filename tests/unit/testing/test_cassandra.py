@@ -12,6 +12,7 @@
 
 """What the Cassandra manager writes, and its errors, without a server."""
 
+import json
 import os
 import socket
 import struct
@@ -27,6 +28,12 @@ from luc_drivers.testing import cassandra_config
 from luc_drivers.testing import cqlping
 from luc_drivers.testing import jars
 from luc_drivers.testing import shared
+
+
+def _note_parameters(cluster, report=None):
+    """Stands in for a start: what it writes down, without the nodes."""
+    cluster.directory.joinpath('cluster.json').write_text(
+        json.dumps(cluster.parameters))
 
 
 class ConfigTest(unittest.TestCase):
@@ -144,6 +151,24 @@ class ConfigTest(unittest.TestCase):
                 1, cassandra.main(['stop', '--dir', self.directory]))
         self.assertIn('error: no cluster in',
                       stderr.write.call_args_list[0].args[0])
+
+    def test_a_cluster_starts_again_as_it_was_made(self):
+        with mock.patch.object(cassandra.Cluster, 'start',
+                               _note_parameters):
+            for arguments, address, heap in (
+                    (['--base-address', '127.9.0.1', '--long-lived'],
+                     '127.9.0.1', 512),
+                    ([], '127.9.0.1', 512),
+                    (['--heap', '700'], '127.9.0.1', 700),
+                    ([], '127.9.0.1', 700)):
+                # 3: nothing answers
+                self.assertEqual(3, cassandra.main(
+                    ['start', '--dir', self.directory, *arguments]))
+                found = cassandra.Cluster.load(self.directory).parameters
+                self.assertEqual(
+                    (address, heap, True),
+                    (found['base_address'], found['heap_mb'],
+                     found['long_lived']))
 
     def test_jars(self):
         with mock.patch.dict(os.environ,
