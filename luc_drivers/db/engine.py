@@ -37,7 +37,6 @@ from luc_drivers.db.transaction import ahead
 from luc_drivers.db.transaction import background
 from luc_drivers.db.transaction import bounds
 from luc_drivers.db.transaction import clock
-from luc_drivers.db.transaction import habits
 from luc_drivers.db.transaction import hints
 from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import reader
@@ -99,10 +98,13 @@ class Database:
         self.clock = clock.Clock(max_ahead=conf.max_clock_skew)
         self.background = background.Background(
             native=self.store.native_background, flush=self.limits.flush)
-        remembers = conf.remember_reads and self.store.reads_ahead
+        self._memory = ahead.Memory() if conf.remember_reads else None
+        remembers = self.store.reads_ahead and self._memory is not None
         self.reader = reader.Reader(
             self.store, self.clock, self.background, self.limits,
-            hints=hints.Hints() if remembers else None)
+            hints=hints.Hints() if remembers else None,
+            recent=self._memory.recent if self._memory is not None and (
+                self.store.reads_ahead) else None)
         self.committer = protocol.Committer(
             self.store, self.clock, self.reader, self.background)
         self.sequences = sequences.Sequences(self.store, settings.fresh)
@@ -116,7 +118,6 @@ class Database:
         self._rowids = itertools.count()
         self._together: tuple[Schema | None, dict[int, frozenset[int]]] = (
             None, {})
-        self._habits = habits.Habits() if conf.remember_reads else None
         self._prepared = False
         self._lock = threading.Lock()
         self._catalog = catalog.Catalog(
@@ -150,7 +151,7 @@ class Database:
         if known is not schema:
             tables = ahead.together(schema, self._catalog.profile.together)
             self._together = schema, tables
-        return ahead.Ahead(tables, self._habits)
+        return ahead.Ahead(tables, self._memory)
 
     def attempts(self) -> replay.Attempts:
         """Return a new bound for replays."""

@@ -36,6 +36,8 @@ import enum
 import threading
 from typing import NamedTuple
 
+from luc_drivers.db import errors
+
 #: ``RowKey.table`` of transaction markers: greater than any table's number,
 #: so that reading a group's rows never steps over them (rule 33).
 MARKER_TABLE = 0x7FFFFFFF
@@ -321,6 +323,25 @@ class Store(abc.ABC):
         if entries:
             self.put_index(entries, timestamp)
         return self.write(batches)
+
+    def write_and_read(self, batches: Sequence[Batch],
+                       reads: Sequence[GroupRead],
+                       index_reads: Sequence[IndexRead]) -> tuple[
+                           list[Outcome],
+                           tuple[list[list[Row]],
+                                 list[list[tuple[bytes, bytes]]]] | None]:
+        """Run batches, and read groups and index slices beside them.
+
+        :returns: what `write` does, and what `read_both` does: as it was
+            before the batches, or after; None if it could not be read. In
+            one round if the store can.
+        :raises StoreUnavailable: as from `write`.
+        """
+        outcomes = self.write(batches)
+        try:
+            return outcomes, self.read_both(reads, index_reads)
+        except errors.StoreUnavailable:
+            return outcomes, None
 
     # --- index entries
 

@@ -43,6 +43,9 @@ from luc_drivers.db.store.cassandra_requests import Requests
 #: seconds for giving back a lease, which else ends by itself
 _RELEASE = 2.0
 
+#: rows of each group read, and entries of each index read
+_Both = tuple[list[list[base.Row]], list[list[tuple[bytes, bytes]]]]
+
 
 def _put(timestamp: int) -> Callable[[Any, tuple], tuple[str, tuple]]:
     """Return what makes the statement that writes an index entry."""
@@ -237,17 +240,28 @@ class CassandraStore(base.Store):
                   index_reads: Sequence[base.IndexRead]) -> tuple[
                       list[list[base.Row]],
                       list[list[tuple[bytes, bytes]]]]:
+        requests, dealt = self._both(reads, index_reads)
+        return dealt(self._all(requests) if requests else [])
+
+    def _both(self, reads: Sequence[base.GroupRead],
+              index_reads: Sequence[base.IndexRead]) -> tuple[
+                  Requests, Callable[[list[Any]], _Both]]:
+        """Return the requests of `read_both`, and what makes its results of
+        their answers."""
         requests, targets = self._requester.row_requests(reads, False)
         more, index_targets = self._requester.index_requests(index_reads)
-        results: list[list[base.Row]] = [[] for __ in reads]
-        found: list[list[tuple[bytes, bytes]]] = [[] for __ in index_reads]
-        if requests or more:
-            answers = self._all(requests + more)
+
+        def dealt(answers: list[Any]) -> _Both:
+            results: list[list[base.Row]] = [[] for __ in reads]
+            found: list[list[tuple[bytes, bytes]]] = [
+                [] for __ in index_reads]
             for chunk, rows in zip(targets, answers):
                 deal(chunk, reads, rows, results)
             for chunk, rows in zip(index_targets, answers[len(requests):]):
                 deal_index(chunk, index_reads, rows, found)
-        return results, found
+            return results, found
+
+        return requests + more, dealt
 
     def write(self, batches: Sequence[base.Batch]) -> list[Outcome]:
         if not batches:
@@ -264,6 +278,19 @@ class CassandraStore(base.Store):
             if isinstance(result, cql.Error):
                 raise self._unavailable(result) from result
         return self._outcomes(results[:len(requests)])
+
+    def write_and_read(self, batches: Sequence[base.Batch],
+                       reads: Sequence[base.GroupRead],
+                       index_reads: Sequence[base.IndexRead]
+                       ) -> tuple[list[Outcome], _Both | None]:
+        requests = self._batches(batches)
+        more, dealt = self._both(reads, index_reads)
+        results = self._send(requests + more)
+        outcomes = self._outcomes(results[:len(requests)])
+        answers = results[len(requests):]
+        if any(isinstance(answer, cql.Error) for answer in answers):
+            return outcomes, None
+        return outcomes, dealt(answers)
 
     def _outcomes(self, results: Sequence[Any]) -> list[Outcome]:
         """Return what the answers to conditional batches say.

@@ -15,8 +15,12 @@
 A service loads an instance with one statement, its metadata with the next.
 Where a round costs more than some rows do, the first reads for all of them:
 the tables that a profile says are used together, and what followed the same
-statement the last time (`habits`).  What is read ahead is as committed at
-that moment, as all that the transaction has loaded.
+statement the last time (`habits`), with the groups that the thread has used
+since (`recent`).  What is read ahead is as committed at that moment, as all
+that the transaction has loaded.
+
+A compare-and-set makes all of this old.  But it waits for its turn: with that
+goes what followed it the last time, and so is read anew.
 """
 
 from collections.abc import Iterable
@@ -31,8 +35,13 @@ from luc_drivers.db.store.base import IndexRead
 from luc_drivers.db.store.base import Row
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.transaction import habits as habits_module
+from luc_drivers.db.transaction import recent as recent_module
+from luc_drivers.db.transaction.beside import Beside
 from luc_drivers.db.transaction.habits import Habits
 from luc_drivers.db.transaction.habits import Item
+from luc_drivers.db.transaction.recent import Groups
+from luc_drivers.db.transaction.recent import Near
+from luc_drivers.db.transaction.recent import Recent
 
 Place = tuple[Group, RowKey]
 Entries = list[tuple[bytes, bytes]]
@@ -66,14 +75,40 @@ def together(schema: Schema, names: Sequence[Sequence[str]]
     return found
 
 
+class Memory:
+    """What a process remembers of a database's reads.  Thread-safe.
+
+    :ivar habits: what followed a statement with its parameters.
+    :ivar near: what followed a statement, said by the groups that its thread
+        had used before.
+    :ivar recent: which those are.
+    """
+
+    def __init__(self) -> None:
+        self.habits: Habits[Item] = Habits()
+        self.near: Habits[Near] = Habits()
+        self.recent = Recent()
+
+
 @dataclasses.dataclass(slots=True)
 class _Leader:
-    """A statement that waited for the store, and what was read since."""
+    """A statement that waited for the store, and what was read since.
 
-    key: tuple[str, Parameters]
+    :ivar key: None: a compare-and-set, whose parameters don't come again.
+    :ivar groups: what the thread had used when it began.
+    :ivar own: what could not be read sooner; None: nothing was read yet.
+    """
+
+    sql: str
+    key: tuple[str, Parameters] | None
+    groups: Groups
     items: set[Item] = dataclasses.field(default_factory=set)
-    #: how much of it could not be read sooner
-    own: int = 0
+    own: set[Item] | None = None
+
+
+def _locality(item: Item) -> str:
+    where = item if isinstance(item, IndexRead) else item[0]
+    return where.locality
 
 
 @dataclasses.dataclass(slots=True)
@@ -85,7 +120,7 @@ class Ahead:
     earlier ones, from a place where it was not found (rule 13).
 
     :ivar tables: which are read together; see `together`.
-    :ivar habits: what is expected to follow; None: nothing.
+    :ivar memory: by which what follows is expected; None: nothing is.
     :ivar slices: tables' slices of groups.
     :ivar rows: single rows; None: there is none.
     :ivar index: index slices.
@@ -95,7 +130,7 @@ class Ahead:
     """
 
     tables: Mapping[int, frozenset[int]]
-    habits: Habits | None = None
+    memory: Memory | None = None
     slices: dict[tuple[Group, int], list[Row]] = dataclasses.field(
         default_factory=dict)
     rows: dict[Place, Row | None] = dataclasses.field(default_factory=dict)
@@ -103,6 +138,9 @@ class Ahead:
     rounds: dict[Item, int] = dataclasses.field(default_factory=dict)
     round: int = 0
     named: frozenset[int] = frozenset()
+    #: a compare-and-set has taken its turn: all is from since then
+    _turned: bool = False
+    _beside: Beside | None = None
     _key: tuple[str, Parameters] | None = None
     _leaders: list[_Leader] = dataclasses.field(default_factory=list)
     _expected: frozenset[Item] = frozenset()
@@ -153,7 +191,8 @@ class Ahead:
         """Begin a round: add what the running statement is expected to be
         followed by.
 
-        Only of localities that are read anyway: another may be cut off.
+        Only of localities that are read anyway, or were just used: another
+        may be cut off.
 
         :param wanted, single: as for `widen`.
         :param index: index slices to be read.
@@ -161,37 +200,81 @@ class Ahead:
         """
         self.round += 1
         self._expected = frozenset()
-        if self.habits is None or self._key is None or (
+        memory = self.memory
+        if memory is None or self._key is None or (
                 len(self._leaders) == _LEADERS):
             return []
         key, self._key = self._key, None
-        self._leaders.append(_Leader(key))
-        expected = self.habits.expected(key)
-        if not expected:
+        groups = memory.recent.groups()
+        self._leaders.append(_Leader(key[0], key, groups))
+        expected = memory.habits.expected(key)
+        near = recent_module.absolute(memory.near.expected(key[0]), groups)
+        if not expected and not near:
             return []
         here = {group.locality for group in wanted}
         here.update(place[0].locality for place in single)
         here.update(one.locality for one in index)
         added = []
-        more: set[Item] = set()
-        for item in expected:
-            if item in self.rounds:
-                continue
+        more = {item for item in expected if _locality(item) in here}
+        more.update(near)
+        more.difference_update(self.rounds)
+        more.difference_update(index)
+        for item in more:
             if isinstance(item, IndexRead):
-                if item.locality in here and item not in index:
-                    added.append(item)
-                    more.add(item)
-                continue
-            group, what = item
-            if group.locality not in here:
-                continue
-            if isinstance(what, RowKey):
-                single[group, what] = None
+                added.append(item)
+            elif isinstance(item[1], RowKey):
+                single[item] = None
             else:
-                wanted.setdefault(group, set()).add(what)
-            more.add(item)
+                wanted.setdefault(item[0], set()).add(item[1])
         self._expected = frozenset(more)
         return added
+
+    # --- what is read with the turn of a compare-and-set
+
+    def beside(self, sql: str) -> Beside | None:
+        """Return what to read with the turn of a compare-and-set.
+
+        :param sql: its text.
+        :returns: None: nothing is expected to follow.
+        """
+        self._beside = None
+        if self.memory is not None:
+            items = recent_module.absolute(
+                self.memory.near.expected(sql), self.memory.recent.groups())
+            if items:
+                self._beside = Beside(items)
+        return self._beside
+
+    def compared(self, sql: str) -> None:
+        """Forget what was read before a compare-and-set; keep what was read
+        with its turn.
+        """
+        self.clear()
+        if self.memory is not None:
+            self._turned = True
+            self._leaders.append(_Leader(
+                sql, None, self.memory.recent.groups(), own=set()))
+        beside, self._beside = self._beside, None
+        if beside is None or not beside.answered:
+            return
+        self.round += 1
+        self.rows.update(beside.rows)
+        self.slices.update(beside.slices)
+        self.index.update(beside.index)
+        self.rounds.update(dict.fromkeys(beside.items, self.round))
+
+    def since_turn(self, number: int) -> list[tuple[Place, Row]]:
+        """Return the rows of a table that were read since the turn of a
+        compare-and-set; none if there was none.
+        """
+        if not self._turned:
+            return []
+        found = [(place, row) for place, row in self.rows.items()
+                 if row is not None and place[1].table == number]
+        found += [((group, row.key), row)
+                  for (group, table), rows in self.slices.items()
+                  if table == number for row in rows]
+        return found
 
     # --- what was read
 
@@ -239,23 +322,33 @@ class Ahead:
         known = set(known)
         items = known.union(found)
         for leader in self._leaders:
-            if not leader.items:
-                leader.own = len(known)
+            if leader.own is None:
+                leader.own = known
             if len(leader.items) <= habits_module.WIDE:
                 leader.items |= items
 
     def learn(self) -> None:
         """Learn from what followed the statements so far."""
-        if self.habits is not None:
+        if self.memory is not None:
             for leader in self._leaders:
-                if len(leader.items) <= habits_module.WIDE and (
-                        leader.own < len(leader.items) or
-                        self.habits.expected(leader.key)):
-                    self.habits.learn(leader.key, leader.items)
+                if len(leader.items) <= habits_module.WIDE:
+                    self._learn(self.memory, leader)
         self._leaders.clear()
+
+    @staticmethod
+    def _learn(memory: Memory, leader: _Leader) -> None:
+        own = leader.own or set()
+        if leader.key is not None and (
+                len(own) < len(leader.items) or
+                memory.habits.expected(leader.key)):
+            memory.habits.learn(leader.key, leader.items)
+        near = recent_module.relative(leader.items - own, leader.groups)
+        if near or memory.near.expected(leader.sql):
+            memory.near.learn(leader.sql, near)
 
     def clear(self) -> None:
         """Forget all: what follows must see the latest rows."""
         self.learn()
+        self._turned = False
         for memo in (self.slices, self.rows, self.index, self.rounds):
             memo.clear()

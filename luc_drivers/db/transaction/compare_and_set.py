@@ -19,9 +19,11 @@ task states), for what comes out at COMMIT only is a DBDeadlock.
 """
 
 from collections.abc import Iterable
+import functools
 from typing import TYPE_CHECKING
 
 from luc_drivers.db import errors
+from luc_drivers.db.catalog import address
 from luc_drivers.db.planner.plan import Access
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.planner.plan import Parameters
@@ -29,6 +31,7 @@ from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.planner.plan import Plan
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.transaction import shared_turns
+from luc_drivers.db.transaction import wave
 from luc_drivers.db.transaction.written import Step
 from luc_drivers.db.workspace.functions import Draws
 from luc_drivers.db.workspace.workspace import Outcome
@@ -44,9 +47,10 @@ _TURN = 5.0
 class _Held:
     """Takes the turns of the rows that an UPDATE is about to change."""
 
-    def __init__(self, run: 'Transaction', name: str) -> None:
+    def __init__(self, run: 'Transaction', plan: Plan) -> None:
         self.run = run
-        self.name = name
+        self.sql = plan.sql
+        self.name = (plan.target or '').lower()
         self.turns = run.database.shared_turns
         self.deadline = self.turns.deadline()
         self.rows: list[StoredRow] = []
@@ -65,7 +69,10 @@ class _Held:
             (row.address.group, row.address.key) not in run.held]
         if not 0 < len(self.rows) <= shared_turns.MOST:
             return True
-        if not self.turns.take(run.holder, self.rows):
+        beside = None
+        if run.ahead is not None:
+            beside = run.ahead.beside(self.sql)
+        if not self.turns.take(run.holder, self.rows, beside):
             return False
         run.held.update((r.address.group, r.address.key) for r in self.rows)
         return True
@@ -103,14 +110,22 @@ def run(transaction: 'Transaction', plan: Plan, parameters: Parameters,
     # in its turn, a row that is first read now is the latest
     keyed = _in_turn(transaction, plan.waves[:1], name, parameters)
     stale = keyed if transaction.loaded.rows(name) else []
+    known = _known(transaction, plan, parameters, name)
     transaction.fetch_waves(plan, parameters)
     stale += _in_turn(transaction, plan.waves[1:], name, parameters)
     changed: set[Touch] = set()
     if transaction.alone or not (keyed or stale):
         if stale:
             changed |= transaction.refresh(stale)
-        outcome = transaction.write_rows(plan, [parameters], draws, restart)
-        assert outcome is not None
+        outcome = _last(transaction, plan, parameters, draws, restart)
+        if known and not outcome.changes:
+            # what did not match may be outdated
+            newer = transaction.refresh(
+                known, _found(transaction, known, name))
+            changed |= newer
+            if newer:
+                outcome = _last(transaction, plan, parameters, draws, restart)
+        _follows(transaction, name)
     else:
         outcome = _held(transaction, plan, parameters, draws, restart,
                         keyed + [a for a in stale if a not in keyed],
@@ -124,6 +139,60 @@ def run(transaction: 'Transaction', plan: Plan, parameters: Parameters,
     return outcome
 
 
+def _last(transaction: 'Transaction', plan: Plan, parameters: Parameters,
+          draws: Draws, restart: bool) -> Outcome:
+    """Run the UPDATE; the commit decides who was first."""
+    outcome = transaction.write_rows(
+        plan, [parameters], draws, restart,
+        _Held(transaction, plan).pass_by)
+    assert outcome is not None
+    return outcome
+
+
+def _known(transaction: 'Transaction', plan: Plan, parameters: Parameters,
+           name: str) -> list[BoundAccess]:
+    """Return how to read the rows of an UPDATE that looks them up by a
+    unique key and finds them read already.
+
+    Those that were read with the turn of an earlier compare-and-set are put
+    into the workspace first.
+    """
+    if transaction.alone or len(plan.waves) != 1:
+        return []
+    bound = [access.bind(parameters, transaction.workspace.query)
+             for access in plan.waves[0]]
+    if not all(one.path is Path.INDEX and one.unique and
+               one.table.name.lower() == name for one in bound):
+        return []
+    ahead = transaction.ahead
+    if ahead is not None:
+        for one in bound:
+            transaction.loaded.load(one.table, [
+                row for place, found in ahead.since_turn(one.table.number)
+                if (row := wave.stored(one.table, place, found)) is not None])
+    if any(transaction.fetched.left(one) is not None for one in bound):
+        return []
+    return bound
+
+
+def _found(transaction: 'Transaction', known: Iterable[BoundAccess],
+           name: str) -> list[StoredRow]:
+    """Return the loaded rows that look-ups by unique keys find."""
+    rows = transaction.loaded.rows(name).values()
+    return [row for one in known for row in rows if address.pick(
+        one.table, one.key_columns, row.values) in map(
+            functools.partial(address.fold, one.table, one.key_columns),
+            one.keys)]
+
+
+def _follows(transaction: 'Transaction', name: str) -> None:
+    """Note which rows were needed: for what is read with the turn before."""
+    rows = transaction.loaded.rows(name).values()
+    if transaction.ahead is not None and len(rows) <= shared_turns.MOST:
+        transaction.ahead.used(
+            [(row.address.group, row.address.key) for row in rows], ())
+
+
 def _held(transaction: 'Transaction', plan: Plan, parameters: Parameters,
           draws: Draws, restart: bool, keyed: list[BoundAccess], stale: bool,
           changed: set[Touch]) -> Outcome:
@@ -133,7 +202,7 @@ def _held(transaction: 'Transaction', plan: Plan, parameters: Parameters,
     :param stale: some of them were read some time ago.
     :param changed: gets the rows that others have changed since.
     """
-    held = _Held(transaction, (plan.target or '').lower())
+    held = _Held(transaction, plan)
     confirm = held.confirm
     while True:
         outcome = transaction.write_rows(

@@ -23,6 +23,8 @@ from collections.abc import Hashable
 from collections.abc import Iterable
 import dataclasses
 import threading
+from typing import Generic
+from typing import TypeVar
 
 from luc_drivers.db.store.base import Group
 from luc_drivers.db.store.base import IndexRead
@@ -30,6 +32,7 @@ from luc_drivers.db.store.base import RowKey
 
 #: a table's slice of a group, a single row, or an index slice
 Item = tuple[Group, int] | tuple[Group, RowKey] | IndexRead
+What = TypeVar('What', bound=Hashable)
 
 #: statements that are remembered; each with its items takes some kilobytes
 _MOST = 512
@@ -38,7 +41,7 @@ WIDE = 64
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Habit:
+class Habit(Generic[What]):
     """What followed a statement.
 
     :ivar items: what is expected to follow.
@@ -47,24 +50,28 @@ class Habit:
         did twice is expected.
     """
 
-    items: frozenset[Item]
-    last: frozenset[Item]
+    items: frozenset[What]
+    last: frozenset[What]
     careful: bool
 
 
-class Habits:
-    """The habits of one process and database.  Thread-safe."""
+class Habits(Generic[What]):
+    """The habits of one process and database.  Thread-safe.
+
+    What follows is said by `Item`, or relative to what the thread has used
+    before (`recent.Near`).
+    """
 
     def __init__(self) -> None:
-        self._habits: dict[Hashable, Habit] = {}
+        self._habits: dict[Hashable, Habit[What]] = {}
         self._lock = threading.Lock()
 
-    def expected(self, key: Hashable) -> frozenset[Item]:
+    def expected(self, key: Hashable) -> frozenset[What]:
         """Return what is expected to follow a statement."""
         habit = self._habits.get(key)
         return frozenset() if habit is None else habit.items
 
-    def learn(self, key: Hashable, followed: Iterable[Item]) -> None:
+    def learn(self, key: Hashable, followed: Iterable[What]) -> None:
         """Note what has followed a statement."""
         last = frozenset(followed)
         with self._lock:

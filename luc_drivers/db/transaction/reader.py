@@ -27,7 +27,6 @@ from typing import Any
 
 import msgpack
 
-from luc_drivers.db import document
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import address
 from luc_drivers.db.catalog.schema import Schema
@@ -45,6 +44,7 @@ from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
 from luc_drivers.db.transaction import hints as hints_module
+from luc_drivers.db.transaction import recent as recent_module
 from luc_drivers.db.transaction import wave
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.ahead import Ahead
@@ -99,18 +99,21 @@ class Reader:
 
     :param background: runs the cleaning of stale index entries.
     :param hints: where rows are expected; None: nowhere.
+    :param recent: gets to know the groups that a thread uses.
     """
 
     def __init__(self, store: Store, clock: Clock,
                  background: background_module.Background,
                  bounds: Bounds | None = None,
                  resolver: Resolver | None = None,
-                 hints: hints_module.Hints | None = None) -> None:
+                 hints: hints_module.Hints | None = None,
+                 recent: recent_module.Recent | None = None) -> None:
         self.store = store
         self.clock = clock
         self.bounds = bounds or Bounds()
         self.resolver = resolver or Resolver(store, clock, self.bounds)
         self.hints = hints
+        self.recent = recent
         self.cleaner = Cleaner(store, clock, self.bounds, background.submit)
 
     def rows(self, schema: Schema, accesses: Sequence[BoundAccess],
@@ -148,6 +151,10 @@ class Reader:
                 if self.hints is not None and access.unique and (
                         len(want.reads) <= hints_module.MANY):
                     self._remember(self.hints, want, got.rows)
+            if self.recent is not None and stored:
+                first, last = stored[0].address, stored[-1].address
+                if first.group == last.group:
+                    self._use(access.table, first)
         return [(stored, want.boundary)
                 for want, stored in zip(wants, found)]
 
@@ -164,6 +171,7 @@ class Reader:
     def committed(self, table: Table, values: Mapping[int, Any],
                   where: Address) -> None:
         """Take note of a row that this process has inserted."""
+        self._use(table, where)
         if self.hints is None:
             return
         for index in table.unique_keys:
@@ -171,6 +179,11 @@ class Reader:
                 entry = address.index_entry(table, index, values, where)
                 self.hints.note(wave.whole_key(entry, index), (
                     where.group, where.key))
+
+    def _use(self, table: Table, where: Address) -> None:
+        """Note the group of a row that this thread uses."""
+        if self.recent is not None and table.grouping.columns:
+            self.recent.note(table.grouping.name, where.group)
 
     def _settled(self, accesses: Sequence[BoundAccess],
                  localities: Sequence[str], ahead: Ahead | None
@@ -406,13 +419,8 @@ class Reader:
                 if row.moved_to is None:
                     break
                 place = decode_move(row.moved_to, place[1].table)
-        stored = []
-        for (group, key), row in rows.items():
-            if row.document is None or row.version is None:
-                continue
-            stored.append(StoredRow(
-                want.table, Address(group, key), row.version, row.document,
-                document.created_of(row.document), row.history))
+        stored = [one for place, row in rows.items() if (
+            one := wave.stored(want.table, place, row)) is not None]
         stored.sort(key=lambda r: (r.created, r.address.key.pk))
         return stored
 

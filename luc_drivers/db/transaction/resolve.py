@@ -98,17 +98,18 @@ class Resolver:
 
         Never waits for a lock.
         """
-        return self._committed(reads, self.store.read(reads, serial=serial))
+        return self.committed(reads, self.store.read(reads, serial=serial))
 
     def read_both(self, reads: Sequence[GroupRead],
                   index_reads: Sequence[IndexRead]) -> tuple[
                       list[list[Row]], list[list[tuple[bytes, bytes]]]]:
         """Read groups, as `read`, and index slices, at once."""
         found, slices = self.store.read_both(reads, index_reads)
-        return self._committed(reads, found), slices
+        return self.committed(reads, found), slices
 
-    def _committed(self, reads: Sequence[GroupRead],
-                   found: list[list[Row]]) -> list[list[Row]]:
+    def committed(self, reads: Sequence[GroupRead],
+                  found: list[list[Row]]) -> list[list[Row]]:
+        """Return what reads gave as committed."""
         locked = {(r.group, row.key): row for r, rows in zip(reads, found)
                   for row in rows if row.lock is not None}
         if not locked:

@@ -38,6 +38,7 @@ from luc_drivers.db.store.base import RowWrite
 from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
 from luc_drivers.db.transaction import writes
+from luc_drivers.db.transaction.beside import Beside
 from luc_drivers.db.transaction.bounds import Bounds
 from luc_drivers.db.transaction.clock import Clock
 from luc_drivers.db.transaction.hooks import step
@@ -84,10 +85,12 @@ class SharedTurns:
         """
         return self.clock.monotonic() + 2 * self.ttl
 
-    def take(self, holder: bytes, rows: Sequence[StoredRow]) -> bool:
+    def take(self, holder: bytes, rows: Sequence[StoredRow],
+             beside: Beside | None = None) -> bool:
         """Take the turns of rows, if they are all as they were read.
 
         :param holder: 16 bytes that tell the transaction from others.
+        :param beside: to be read in the same round.
         :returns: False: none is taken; `wait`, and read the rows anew.
         :raises StoreUnavailable: nothing is taken.
         """
@@ -97,7 +100,11 @@ class SharedTurns:
         batches = [writes.batch(group, *(
             write for row in members for write in self._writes(holder, row)))
             for group, members in groups.items()]
-        outcomes = write_all(self.store, batches)
+        if beside is None:
+            outcomes = self.store.write(batches)
+        else:
+            outcomes = beside.send(
+                self.resolver, batches, self.bounds.removal_delay)
         step('turn:answered')
         if all(o is Outcome.APPLIED for o in outcomes):
             return True

@@ -117,6 +117,7 @@ class Transaction:
     :ivar written: rows to be committed.
     :ivar holder: tells the transaction from others; see `shared_turns`.
     :ivar held: rows whose turns it has.
+    :ivar ahead: what was read ahead; None: nothing is.
     """
 
     def __init__(self, database: 'Database', schema: Schema, enforce: bool,
@@ -143,7 +144,9 @@ class Transaction:
         self.savepoints: list[Mark] = []
         self._turns: list[Any] = []
         # of what may follow: nothing follows a statement alone
-        self._ahead = None if alone else database.ahead(schema)
+        self.ahead = None if alone else database.ahead(schema)
+        # the running statement must see the latest rows
+        self._latest = False
         self.workspace.use(schema)
         # cheaper now than inside the transaction
         self.loaded.ensure(tables)
@@ -154,8 +157,8 @@ class Transaction:
 
     def close(self) -> None:
         """Forget everything; the workspace goes back to the pool."""
-        if self._ahead is not None:
-            self._ahead.learn()
+        if self.ahead is not None:
+            self.ahead.learn()
         if self.held:
             self.database.shared_turns.give(self.holder, self.held)
         while self._turns:
@@ -171,8 +174,8 @@ class Transaction:
         """Load what these accesses find and what is not loaded yet."""
         wanted = [w for w in map(self.fetched.left, accesses) if w is not None]
         for access, rows, complete in paging.fetch(
-                self.database.reader, self.schema, wanted, self._ahead,
-                self.workspace.query):
+                self.database.reader, self.schema, wanted,
+                None if self._latest else self.ahead, self.workspace.query):
             self.loaded.load(access.table, rows)
             if complete:
                 self.fetched.note(access)
@@ -246,16 +249,19 @@ class Transaction:
         What locks or compares is decided on the latest rows, and what
         follows sees nothing older.
         """
-        ahead = self._ahead
+        ahead = self.ahead
         if ahead is None:
             yield
         elif plan.compares or plan.lock:
-            self._ahead = None
+            self._latest = True
             try:
                 yield
             finally:
-                ahead.clear()
-                self._ahead = ahead
+                self._latest = False
+                if plan.compares:
+                    ahead.compared(plan.sql)
+                else:
+                    ahead.clear()
         else:
             ahead.statement(self.schema, plan.tables,
                             _key(plan, parameters))

@@ -18,12 +18,15 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 
+from luc_drivers.db import document
 from luc_drivers.db import keys
 from luc_drivers.db.catalog import address
 from luc_drivers.db.catalog.schema import Index
 from luc_drivers.db.catalog.schema import Table
 from luc_drivers.db.planner.plan import Bound
 from luc_drivers.db.planner.plan import BoundAccess
+from luc_drivers.db.rows import Address
+from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.store.base import Group
 from luc_drivers.db.store.base import GroupRead
 from luc_drivers.db.store.base import IndexEntry
@@ -206,6 +209,14 @@ def reads_of(wants: Sequence[Wants], got: Got, ahead: Ahead | None,
         more = ahead.expect(tables, single, slices)
     return [GroupRead(group, tuple(sorted(numbers)))
             for group, numbers in tables.items()] + place_reads(single), more
+
+
+def stored(table: Table, place: Place, row: Row) -> StoredRow | None:
+    """Return a row as a transaction keeps it; None: it is deleted."""
+    if row.document is None or row.version is None:
+        return None
+    return StoredRow(table, Address(*place), row.version, row.document,
+                     document.created_of(row.document), row.history)
 
 
 def candidates(want: Wants, got: Got) -> Iterator[Place]:

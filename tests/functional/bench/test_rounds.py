@@ -39,8 +39,7 @@ BOUNDS = {
     'keystone.project_get': 1,
     'keystone.roles_of_user_and_project': 1,
     'keystone.revoke_events': 1,
-    # wanted: 4
-    'placement.claim': 7,
+    'placement.claim': 4,
     'neutron.network_get': 1,
     'neutron.networks_of_project': 1,
     'neutron.subnet_get': 1,

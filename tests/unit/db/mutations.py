@@ -28,6 +28,7 @@ from luc_drivers.db.store.base import Batch
 from luc_drivers.db.store.base import MARKER_TABLE
 from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.transaction import applier
+from luc_drivers.db.transaction import beside
 from luc_drivers.db.transaction import changes
 from luc_drivers.db.transaction import clock
 from luc_drivers.db.transaction import indexes
@@ -55,6 +56,7 @@ class Mutation:
     :ivar kind: of the transactions that show it.
     :ivar hints: processes remember where rows with unique keys were.
     :ivar browse: some read whole groups while rows move between them.
+    :ivar turns: some take turns, as compare-and-sets do.
     :ivar start: the seed to begin at: a violation isn't far (found by
         search; the cheaper for it, not needed for it).
     """
@@ -66,6 +68,7 @@ class Mutation:
     sweep: bool = False
     hints: bool = False
     browse: bool = False
+    turns: bool = False
     start: int = 0
 
 
@@ -313,6 +316,17 @@ def take_twins(found: Any) -> list:
     return []
 
 
+# --- what is read beside a turn
+
+_send = beside.Beside.send
+
+
+def keep_all(self: Any, *args: Any) -> list[Outcome]:
+    outcomes = _send(self, *args)
+    self.answered = True
+    return outcomes
+
+
 # --- 25
 
 
@@ -388,6 +402,8 @@ MUTATIONS = [
         wave, 'mark_alone', only_indexes_lead), browse=True),
     Mutation('13: a row at two places taken for two', _patched(
         reader, '_twins', take_twins), browse=True),
+    Mutation('read beside a turn that was refused', _patched(
+        beside.Beside, 'send', keep_all), turns=True, start=200000),
     Mutation('16: the old value without another look', _patched(
         resolve.Resolver, '_act', act_without_looking_again), start=3755),
     Mutation('entries written after the commit', entries_after_commit),

@@ -42,6 +42,7 @@ from luc_drivers.db.transaction import reader
 from luc_drivers.db.transaction import resolve
 from luc_drivers.db.transaction import shared_turns
 from luc_drivers.db.transaction import sweeper
+from luc_drivers.db.transaction.beside import Beside
 from luc_drivers.testing import faulty_store
 from tests.unit.db import ghost
 from tests.unit.db import memory_store
@@ -285,17 +286,32 @@ class World(model_operations.Operations):
             return
         holder = self.random.randbytes(16)
         turns = process.turns
-        if not turns.take(holder, rows):
+        beside = Beside([
+            (row.address.group, row.address.key.table) for row in rows])
+        if not turns.take(holder, rows, beside):
+            if beside.answered:
+                raise ghost.Violation('kept what was read beside no turn')
             self.counts['turns lost'] += 1
             turns.wait(holder, rows, process.clock.monotonic() + 5)
             yield False
             return
         self.counts['turns'] += 1
+        if beside.answered:
+            self.counts['read beside turns'] += 1
+            for row in rows:
+                self._not_older(beside, row)
         try:
             yield True
         finally:
             turns.give(holder, [(row.address.group, row.address.key)
                                 for row in rows])
+
+    def _not_older(self, beside: Beside, row: StoredRow) -> None:
+        """Check that nothing older than a row was read beside its turn."""
+        found = beside.slices[row.address.group, row.address.key.table]
+        if not any(one.key == row.address.key and one.version is not None and
+                   one.version >= row.version for one in found):
+            raise ghost.Violation('older rows were read beside a turn')
 
     # --- readers
 

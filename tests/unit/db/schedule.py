@@ -234,6 +234,21 @@ class ScheduledStore(store_wrapper.StoreWrapper):
             raise failed[0]
         return answers[:len(batches)]
 
+    def write_and_read(self, batches: Sequence[base.Batch],
+                       reads: Sequence[base.GroupRead],
+                       index_reads: Sequence[base.IndexRead]) -> tuple[
+                           list[base.Outcome],
+                           tuple[list[list[base.Row]],
+                                 list[list[tuple[bytes, bytes]]]] | None]:
+        if self.scheduler.random.random() < .5:
+            return super().write_and_read(batches, reads, index_reads)
+        # they are under way at once: the reads may be there first
+        try:
+            found = self.read_both(reads, index_reads)
+        except errors.StoreUnavailable:
+            found = None
+        return self.write(batches), found
+
     def read_index(self, reads: Sequence[base.IndexRead]
                    ) -> list[list[tuple[bytes, bytes]]]:
         return self._each(reads, lambda r: self.inner.read_index([r])[0])

@@ -236,6 +236,57 @@ class StoreContract(IndexContract, RegistersContract):
         self.assertEqual([[(b'', b'ref')]], self.store.read_index(
             [IndexRead('at_site1', 5, 6, group.key)]))
 
+    def test_write_and_read(self):
+        """Rows and entries beside batches, whatever becomes of these."""
+        group, other = self.group(), self.group()
+        key = RowKey(5, b'k')
+        self.put(other, insert(key, txid(1)))
+        self.store.put_index([IndexEntry(
+            'at_site1', 5, 6, group.key, 0, b'', b'ref')], 1)
+        before = self.store.here.rounds
+        outcomes, found = self.store.write_and_read(
+            [Batch(group, (insert(key, txid(2)),)),
+             Batch(other, (insert(key, txid(2)),))],
+            [GroupRead(self.group()), GroupRead(other, (5,))],
+            [IndexRead('at_site1', 5, 6, group.key)])
+        if self.store.reads_ahead:
+            self.assertEqual(1, self.store.here.rounds - before)
+        self.assertEqual([APPLIED, REFUSED], outcomes)
+        self.assertEqual([[], [txid(1)]],
+                         [[r.version for r in rows] for rows in found[0]])
+        self.assertEqual([[(b'', b'ref')]], found[1])
+        self.assertEqual([txid(2)], [r.version for r in self.get(group)])
+        self.assertEqual(([APPLIED], ([], [])), self.store.write_and_read(
+            [Batch(self.group(), (insert(key, txid(2)),))], [], []))
+
+    def test_fill(self):
+        one, two = self.group(), self.group('global')
+        entry = IndexEntry('at_site1', 1, 1, b'fill' + one.key, 0, b'r', b'f')
+        now = int(time.time() * 1e6)
+        version = txid(now)
+        self.store.fill([
+            Batch(one, (insert(RowKey(1, b'a'), version),
+                        insert(RowKey(2, b'b'), version, b'x' * 9))),
+            Batch(two, (insert(RowKey(1, b'a'), version),))], [entry], now)
+        self.assertEqual(
+            [Row(RowKey(1, b'a'), version, b'd', (version,)),
+             Row(RowKey(2, b'b'), version, b'x' * 9, (version,))],
+            self.get(one))
+        self.assertEqual([b'd'], [r.document for r in self.get(two)])
+        self.assertEqual([[(b'r', b'f')]], self.store.read_index(
+            [IndexRead('at_site1', 1, 1, b'fill' + one.key)]))
+        # what conditional writes make of it
+        later = txid(now + 1)
+        self.assertEqual(REFUSED, self.put(
+            one, insert(RowKey(1, b'a'), later)))
+        self.assertEqual(APPLIED, self.put(
+            one, update(RowKey(1, b'a'), version, later)))
+        self.assertEqual(APPLIED, self.put(
+            two, update(RowKey(1, b'a'), version, later, None)))
+        self.assertEqual([(later, b'e'), (version, b'x' * 9)],
+                         [(r.version, r.document) for r in self.get(one)])
+        self.assertEqual([None], [r.document for r in self.get(two)])
+
     def test_markers_are_read_by_name_only(self):
         group = self.group()
         marker = RowKey(base.MARKER_TABLE, txid(1))

@@ -57,6 +57,8 @@ class ProtocolModelTest(unittest.TestCase):
         report = self.explore(250, turns=True, start=200000)
         self.assertGreater(report.counts['turns'], 100, str(report))
         self.assertGreater(report.counts['turns lost'], 20, str(report))
+        self.assertGreater(
+            report.counts['read beside turns'], 100, str(report))
 
     def test_with_hints(self):
         report = self.explore(300, hints=True, start=300000)
@@ -83,7 +85,7 @@ class MutationTest(unittest.TestCase):
             report = protocol_model.explore(
                 PATIENCE, mutation.start, mutation.kind, mutation.sweep,
                 stop=True, prepare=mutation.prepare, hints=mutation.hints,
-                browse=mutation.browse)
+                browse=mutation.browse, turns=mutation.turns)
         self.assertTrue(report.violations, str(report))
 
 

@@ -24,6 +24,7 @@ from luc_drivers.db.store import base
 from luc_drivers.db.store import cassandra
 from luc_drivers.db.store.base import Batch
 from luc_drivers.db.store.base import Group
+from luc_drivers.db.store.base import GroupRead
 from luc_drivers.db.store.base import IndexEntry
 from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import RowKey
@@ -81,6 +82,26 @@ class AnswersTest(unittest.TestCase):
         with self.assertRaisesRegex(
                 errors.StoreUnavailable, 'nova: the connection broke'):
             self.store.write_both(self.batches(1), [self.entry()], 1)
+
+    def test_what_can_not_be_read_is_left_out(self):
+        read = [GroupRead(Group('at_site1', b'0'))]
+        self.answer(APPLIED, UNREACHABLE)
+        self.assertEqual(([Outcome.APPLIED], None), self.store.write_and_read(
+            self.batches(1), read, []))
+
+    def test_what_is_read_beside_a_refused_batch(self):
+        read = [GroupRead(Group('at_site1', b'0'))]
+        self.answer(REFUSED, [])
+        self.assertEqual(
+            ([Outcome.REFUSED], ([[]], [])),
+            self.store.write_and_read(self.batches(1), read, []))
+
+    def test_no_batch_was_begun_beside_reads(self):
+        self.answer(UNREACHABLE, [])
+        with self.assertRaisesRegex(
+                errors.StoreUnavailable, 'nova: no node answers'):
+            self.store.write_and_read(
+                self.batches(1), [GroupRead(Group('at_site1', b'0'))], [])
 
     def test_nothing_to_write(self):
         self.answer([])

@@ -25,7 +25,6 @@ from luc_drivers.db.store.base import Expect
 from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.transaction import ahead
-from luc_drivers.db.transaction import habits
 from luc_drivers.db.transaction import hints
 from luc_drivers.db.transaction import writes
 from tests.unit.db import transaction_fixtures as fixtures
@@ -227,10 +226,10 @@ class Reading(base.Contract):
                  for groups, _ in self.q.reader.places([self.q.access(
                      'parts', Path.GROUP, *((places[one],) for one in kept))])
                  for group in groups]
-        known = habits.Habits()
-        known.learn('key', slots)
+        known = ahead.Memory()
+        known.habits.learn(('key', ()), slots)
         mine = ahead.Ahead({}, known)
-        mine.statement(schema, ('parts',), 'key')
+        mine.statement(schema, ('parts',), ('key', ()))
 
         def move():
             self.p.commit(self.p.update(
@@ -251,7 +250,7 @@ class Reading(base.Contract):
         a, b = self.key('v'), self.key('v')
         key = self.item(v=b)
         schema = self.q.schema
-        known = habits.Habits()
+        known = ahead.Memory()
 
         def find(mine, *values):
             before = self.faulty.rounds
