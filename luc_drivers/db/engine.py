@@ -105,7 +105,7 @@ class Database:
             hints=hints.Hints() if remembers else None,
             recent=self._memory.recent if self._memory is not None and (
                 self.store.reads_ahead) else None)
-        self.committer = protocol.Committer(
+        self.committer: Any = protocol.Committer(
             self.store, self.clock, self.reader, self.background)
         self.sequences = sequences.Sequences(self.store, settings.fresh)
         self.workspaces = pool.Pool()
@@ -116,8 +116,9 @@ class Database:
             self.store, self.clock, self.reader.resolver, self.background,
             self.limits)
         self._rowids = itertools.count()
-        self._together: tuple[Schema | None, dict[int, frozenset[int]]] = (
-            None, {})
+        self._together: tuple[
+            Schema | None, dict[int, frozenset[int]],
+            dict[int, tuple[ahead.Child, ...]]] = (None, {}, {})
         self._prepared = False
         self._lock = threading.Lock()
         self._catalog = catalog.Catalog(
@@ -147,11 +148,13 @@ class Database:
         """Return what a new transaction reads ahead; None: nothing."""
         if not self.store.reads_ahead:
             return None
-        known, tables = self._together
+        known, tables, children = self._together
         if known is not schema:
-            tables = ahead.together(schema, self._catalog.profile.together)
-            self._together = schema, tables
-        return ahead.Ahead(tables, self._memory)
+            profile = self._catalog.profile
+            tables = ahead.together(schema, profile.together)
+            children = ahead.children(schema, profile.children)
+            self._together = schema, tables, children
+        return ahead.Ahead(tables, children, memory=self._memory)
 
     def attempts(self) -> replay.Attempts:
         """Return a new bound for replays."""

@@ -79,6 +79,7 @@ class CassandraStore(base.Store):
         self._fresh_lock = native.lock()
 
     reads_ahead = True
+    fills = True
 
     @property
     def native_background(self) -> bool:  # type: ignore[override]
@@ -291,6 +292,17 @@ class CassandraStore(base.Store):
         if any(isinstance(answer, cql.Error) for answer in answers):
             return outcomes, None
         return outcomes, dealt(answers)
+
+    def fill(self, batches: Sequence[base.Batch],
+             entries: Sequence[base.IndexEntry], timestamp: int) -> None:
+        # entries first, as ever
+        self.put_index(entries, timestamp)
+        requests = []
+        for batch in batches:
+            codec.check(batch)
+            requests.append(self._requester.fill(batch, timestamp))
+        if requests:
+            self._all(requests)
 
     def _outcomes(self, results: Sequence[Any]) -> list[Outcome]:
         """Return what the answers to conditional batches say.

@@ -144,6 +144,20 @@ class Requester:
             values.append(write.expected)
         return text, values
 
+    def fill(self, batch: base.Batch, timestamp: int
+             ) -> tuple[str, cql.Request]:
+        """Return what writes new rows of a group without conditions: a tenth
+        of what a conditional batch costs a node."""
+        locality = batch.group.locality
+        text = self.texts(locality).fill
+        return locality, cql.Request(
+            batch=[(text, (
+                timestamp, w.version, w.document,
+                codec.pack_ids(w.history), self.db(locality),
+                batch.group.key, w.key.table, w.key.pk))
+                for w in batch.writes],
+            consistency=schema.level(locality), idempotent=True)
+
     def index_requests(self, reads: Sequence[base.IndexRead]) -> tuple[
             Requests, list[list[int]]]:
         """Return requests, and for each the numbers of its reads."""

@@ -54,6 +54,8 @@ class Statements:
         for expect in Expect:
             self.write[expect, 'erase'] = (
                 f'DELETE FROM {rows} {here} IF {_IF[expect]}')
+        self.fill = (f'UPDATE {rows} USING TIMESTAMP ? '
+                     f'SET ver = ?, doc = ?, hist = ? {here}')
         slices = (f'SELECT first, rest, ref FROM {idx} WHERE db = ? '
                   'AND tbl = ? AND idx = ? AND first IN ? AND bucket IN ?')
         self.read_index = {

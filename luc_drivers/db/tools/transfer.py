@@ -21,7 +21,10 @@ own command (``nova-manage db sync`` …) before.
 
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Sequence
+import contextlib
 import dataclasses
+import itertools
 from typing import Any
 from typing import TextIO
 
@@ -29,14 +32,18 @@ import apsw
 import sqlalchemy as sa
 from sqlalchemy import exc as sa_exc
 
+from luc_drivers.db import dbapi
 from luc_drivers.db import errors
 from luc_drivers.db import script
 from luc_drivers.db.catalog import sqltext
+from luc_drivers.db.catalog.schema import Table
+from luc_drivers.db.engine import Database
 from luc_drivers.db.tools import naming
 from luc_drivers.db.tools import rows
+from luc_drivers.db.transaction import fill
 
 #: rows that are written in one transaction
-BATCH = 200
+BATCH = 500
 #: holds the version of a schema; both sides have their own
 VERSION_TABLES = frozenset(('alembic_version', 'migrate_version'))
 
@@ -114,6 +121,17 @@ def load(name: str, text: TextIO, report: Report = _quiet) -> int:
     """
     connection = naming.connect(name)
     connection.execute('PRAGMA foreign_keys = OFF')
+    database = connection.database
+    if database.catalog.current().tables:
+        return _load(connection, text, report)
+    # nobody else uses what is made here
+    with fill.filling(database):
+        done = _load(connection, text, report)
+    _compare(database, done)
+    return done
+
+
+def _load(connection: dbapi.Connection, text: TextIO, report: Report) -> int:
     done = pending = 0
     for number, statement in enumerate(statements(text), 1):
         word = statement.split(None, 1)[0].upper()
@@ -144,6 +162,25 @@ def load(name: str, text: TextIO, report: Report = _quiet) -> int:
     return done
 
 
+def _compare(database: Database, written: int) -> None:
+    """See that all rows of a file are in a database that it has made.
+
+    :raises IntegrityError: two of them had one key.
+    """
+    schema = database.catalog.current()
+    there = sum(_rows(database, table) for table in schema.tables.values())
+    if there != written:
+        raise errors.IntegrityError(
+            f'{written} rows were written, {there} are there: some have the '
+            'key of another one')
+
+
+def _rows(database: Database, table: Table) -> int:
+    """Return how many rows a table has."""
+    return sum(1 for _ in rows.rows(database, table,
+                                    naming.localities(database)))
+
+
 @dataclasses.dataclass(frozen=True)
 class Copied:
     """One table of a copy: how many rows it has at both ends."""
@@ -169,6 +206,7 @@ def copy(source: str, target: str, report: Report = _quiet
     except sa_exc.DBAPIError as exc:
         raise errors.OperationalError(str(exc.orig)) from exc
     with one.connect() as reading, two.connect() as writing:
+        ours, theirs = _ours(reading), _ours(writing)
         tables = _tables(here, there)
         _compare_versions(reading, writing, here, there)
         for _, into in tables:
@@ -178,10 +216,22 @@ def copy(source: str, target: str, report: Report = _quiet
                     'database that has just been made')
         writing.commit()
         _no_foreign_keys(writing)
-        for table, into in tables:
-            _copy_table(reading, writing, table, into, report)
-            yield Copied(table.name, _count(reading, table),
-                         _count(writing, into))
+        with contextlib.ExitStack() as stack:
+            if theirs is not None:
+                stack.enter_context(fill.filling(theirs))
+            copied = [(table, into, _copy_table(
+                reading, ours, writing, table, into, report))
+                for table, into in tables]
+        for table, into, count in copied:
+            yield Copied(table.name, count, _count(writing, into))
+
+
+def _ours(connection: sa.Connection) -> Database | None:
+    """Return the database behind a connection, if it is ours."""
+    if connection.dialect.driver != 'luc':
+        return None
+    raw: Any = connection.connection.dbapi_connection
+    return raw.database
 
 
 def _tables(here: sa.MetaData, there: sa.MetaData
@@ -222,6 +272,10 @@ def _compare_versions(reading: sa.Connection, writing: sa.Connection,
 
 
 def _count(connection: sa.Connection, table: sa.Table) -> int:
+    ours = _ours(connection)
+    if ours is not None:
+        # a statement would have all of them in memory
+        return _rows(ours, ours.catalog.current().tables[table.name.lower()])
     return connection.execute(
         sa.select(sa.func.count()).select_from(table)).scalar_one()
 
@@ -235,14 +289,17 @@ def _no_foreign_keys(connection: sa.Connection) -> None:
     connection.commit()
 
 
-def _copy_table(reading: sa.Connection, writing: sa.Connection,
-                table: sa.Table, into: sa.Table, report: Report) -> None:
+def _copy_table(reading: sa.Connection, ours: Database | None,
+                writing: sa.Connection, table: sa.Table, into: sa.Table,
+                report: Report) -> int:
+    """Copy the rows of a table; return how many there were.
+
+    :param ours: the database that is read, if it is ours.
+    """
     columns = [c for c in table.columns if c.computed is None]
     done = 0
-    found = reading.execution_options(stream_results=True).execute(
-        sa.select(*columns))
     insert = into.insert()
-    for chunk in found.partitions(BATCH):
+    for chunk in _read(reading, ours, table, columns):
         writing.execute(insert, [
             {c.name: _plain(value) for c, value in zip(columns, row)}
             for row in chunk])
@@ -251,6 +308,29 @@ def _copy_table(reading: sa.Connection, writing: sa.Connection,
         report(table.name, done)
     # PostgreSQL and MariaDB: the reading transaction ends with its table
     reading.rollback()
+    return done
+
+
+def _read(reading: sa.Connection, ours: Database | None, table: sa.Table,
+          columns: Sequence[sa.Column]) -> Iterator[Sequence[Sequence[Any]]]:
+    """Yield a table's rows, some at a time."""
+    if ours is None:
+        yield from reading.execution_options(stream_results=True).execute(
+            sa.select(*columns)).partitions(BATCH)
+        return
+    stored = ours.catalog.current().tables[table.name.lower()]
+    names = [c.name for c in rows.columns(stored)]
+    wanted = [(names.index(c.name), _result(c, reading.dialect))
+              for c in columns]
+    found = rows.rows(ours, stored, naming.localities(ours))
+    while chunk := list(itertools.islice(found, BATCH)):
+        yield [[make(row[at]) for at, make in wanted] for row in chunk]
+
+
+def _result(column: sa.Column, dialect: sa.Dialect) -> Callable[[Any], Any]:
+    """Return what makes Python's value of a stored one."""
+    kind: Any = column.type.dialect_impl(dialect)
+    return kind.result_processor(dialect, None) or (lambda value: value)
 
 
 def _plain(value: Any) -> Any:

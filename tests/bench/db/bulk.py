@@ -27,14 +27,10 @@ import sqlalchemy as sa
 
 from luc_drivers.db import engine as databases
 from luc_drivers.db.rows import RowChange
-from luc_drivers.db.store.base import Batch
-from luc_drivers.db.store.base import Outcome
-from luc_drivers.db.store.base import Store
-from luc_drivers.db.transaction import changes
-from luc_drivers.db.transaction import clock
-from luc_drivers.db.transaction import writes
+from luc_drivers.db.transaction import fill as filling
 
 Rows = Mapping[sa.Table, Sequence[dict[str, Any]]]
+
 
 def fill(engine: sa.Engine, chunk: Rows) -> None:
     """Insert rows that nobody else inserts."""
@@ -70,35 +66,8 @@ def _fill_ours(engine: sa.Engine, chunk: Rows) -> None:
                     stored.column(stored.rowid_column).number])
         if highest:
             database.sequences.passed(stored.number, highest)
-    committer = database.committer
-    plan = changes.plan(new, committer.clock, database.settings.site)
-    txid = committer.clock.new_id([])
-    database.store.put_index(plan.index.added, clock.micros(txid))
-    _write(database.store, [
-        writes.batch(group, *(writes.change(i, txid, 0) for i in members))
-        for group, members in writes.by_group(plan.intents.values()).items()])
-
-
-def _write(store: Store, batches: Sequence[Batch]) -> None:
-    """Write rows that are not there."""
-    if store.settings.kind == 'embedded':
-        if any(o is not Outcome.APPLIED for o in store.write(batches)):
-            raise RuntimeError('some of the rows are there already')
-        return
-    # A conditional write costs Cassandra ten plain ones.  A plain one comes
-    # at its coordinator's time and what a later ballot writes is later: on
-    # one node.
-    requests = store._batches(batches)
-    for _, request in requests:
-        request.serial = None
-        request.cql = _unconditional(request.cql)
-        request.batch = request.batch and [
-            (_unconditional(text), params) for text, params in request.batch]
-    store._all(requests)
-
-
-def _unconditional(text: str | None) -> str | None:
-    return text and text.partition(' IF ')[0]
+    filling.Filler(database.committer).commit(
+        schema, new, check_references=False)
 
 
 def _bound(engine: sa.Engine, table: sa.Table, stored: Any,

@@ -12,8 +12,11 @@
 
 """``luc db``'s tools on Cassandra."""
 
+import io
+
 import testtools
 
+from luc_drivers.db.tools import transfer
 from luc_drivers.testing import shared
 from tests.unit.db import tools_contract
 
@@ -32,3 +35,13 @@ class CassandraTransferTest(tools_contract.TransferTests,
         host, port = shared.endpoint()
         return (f'sqlite+luc://{host}:{port}/{name}'
                 '?store=cassandra&keyspace_template=luc_tools_{locality}')
+
+    def test_copy_over_rows_that_were_deleted(self):
+        """Their tombstones are older than what is filled."""
+        transfer.load(self.two, io.StringIO(
+            '\n'.join(transfer.dump(self.one)) + '\n'))
+        two = self.connect(self.two)
+        two.executescript('DELETE FROM k; DELETE FROM p')
+        list(transfer.copy(self.one, self.two))
+        self.assertEqual(self.everything(self.connect(self.one)),
+                         self.everything(two))

@@ -259,6 +259,34 @@ class StoreContract(IndexContract, RegistersContract):
         self.assertEqual(([APPLIED], ([], [])), self.store.write_and_read(
             [Batch(self.group(), (insert(key, txid(2)),))], [], []))
 
+    def test_fill(self):
+        one, two = self.group(), self.group('global')
+        entry = IndexEntry('at_site1', 1, 1, b'fill' + one.key, 0, b'r', b'f')
+        now = int(time.time() * 1e6)
+        version = txid(now)
+        self.store.fill([
+            Batch(one, (insert(RowKey(1, b'a'), version),
+                        insert(RowKey(2, b'b'), version, b'x' * 9))),
+            Batch(two, (insert(RowKey(1, b'a'), version),))], [entry], now)
+        self.assertEqual(
+            [Row(RowKey(1, b'a'), version, b'd', (version,)),
+             Row(RowKey(2, b'b'), version, b'x' * 9, (version,))],
+            self.get(one))
+        self.assertEqual([b'd'], [r.document for r in self.get(two)])
+        self.assertEqual([[(b'r', b'f')]], self.store.read_index(
+            [IndexRead('at_site1', 1, 1, b'fill' + one.key)]))
+        # what conditional writes make of it
+        later = txid(now + 1)
+        self.assertEqual(REFUSED, self.put(
+            one, insert(RowKey(1, b'a'), later)))
+        self.assertEqual(APPLIED, self.put(
+            one, update(RowKey(1, b'a'), version, later)))
+        self.assertEqual(APPLIED, self.put(
+            two, update(RowKey(1, b'a'), version, later, None)))
+        self.assertEqual([(later, b'e'), (version, b'x' * 9)],
+                         [(r.version, r.document) for r in self.get(one)])
+        self.assertEqual([None], [r.document for r in self.get(two)])
+
     def test_markers_are_read_by_name_only(self):
         group = self.group()
         marker = RowKey(base.MARKER_TABLE, txid(1))

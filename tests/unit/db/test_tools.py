@@ -22,7 +22,9 @@ from unittest import mock
 import testtools
 
 from luc_drivers.cmd import shell
+from luc_drivers.db.store import embedded
 from luc_drivers.db.tools import naming
+from luc_drivers.db.transaction import fill
 from tests.unit.db import tools_contract
 
 
@@ -36,6 +38,38 @@ class EmbeddedTransferTest(tools_contract.TransferTests, testtools.TestCase):
 
     def url(self, name):
         return f'sqlite+luc:///{name}?store=embedded&path={self.folder}'
+
+
+class FillTest(EmbeddedTransferTest):
+    """The same where rows are written past the commit protocol."""
+
+    def setUp(self):
+        patch = mock.patch.object(embedded.EmbeddedStore, 'fills', True)
+        patch.start()
+        self.addCleanup(patch.stop)
+        super().setUp()
+
+    def test_waits_and_what_is_filled(self):
+        """Only new rows, without foreign keys, are; and clocks may differ.
+        """
+        one = self.connect(self.two)
+        one.execute('CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY, v)')
+        database, waits = one.database, []
+        with mock.patch.object(database.clock, 'sleep', waits.append), \
+                mock.patch.object(database.store, 'fill',
+                                  wraps=database.store.fill) as filled:
+            with fill.filling(database):
+                one.execute("INSERT INTO t VALUES (1, 'a')")
+            self.assertEqual(([], 0), (waits, filled.call_count))
+            one.execute('PRAGMA foreign_keys = OFF')
+            with fill.filling(database):
+                one.execute("INSERT INTO t VALUES (2, 'b')")
+                one.execute("INSERT INTO t VALUES (3, 'c')")
+                one.execute("UPDATE t SET v = 'd' WHERE id = 2")
+                self.assertEqual([0.2], waits)
+            self.assertEqual(([0.2, 0.2], 2), (waits, filled.call_count))
+        self.assertEqual([(1, 'a'), (2, 'd'), (3, 'c')],
+                         one.execute('SELECT * FROM t').fetchall())
 
 
 class CommandsTest(testtools.TestCase):

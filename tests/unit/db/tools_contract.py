@@ -40,6 +40,7 @@ from luc_drivers.db.tools import repair
 from luc_drivers.db.tools import rows
 from luc_drivers.db.tools import transfer
 from luc_drivers.db.tools.check import Kind
+from luc_drivers.db.transaction import protocol
 from luc_drivers.db.transaction import writes
 
 _SCHEMA = """
@@ -320,6 +321,9 @@ class TransferTests:
         # a process remembers databases by their names
         self.name = f'one_{uuid.uuid4().hex[:8]}'
         self.one, self.two = self.url(self.name), self.url(f'two{self.name}')
+        for url in (self.one, self.two):
+            # what a fill waits
+            naming.database(url).clock.max_ahead = 0.2
         connection = self.connect(self.one)
         connection.executescript(_SCHEMA)
         connection.close()
@@ -389,6 +393,33 @@ class TransferTests:
         self.assertEqual(expected, self.everything(stock))
         list(transfer.copy(f'sqlite:///{path}', self.two))
         self.assertEqual(expected, self.everything(self.connect(self.two)))
+
+    def test_what_was_copied_is_as_if_committed(self):
+        two = self.connect(self.two)
+        two.executescript(';'.join(_SCHEMA.split(';')[:3]))
+        list(transfer.copy(self.one, self.two))
+        self.assertIs(protocol.Committer, type(two.database.committer))
+        self.assertEqual([], list(check.Check(
+            two.database, naming.localities(two.database)).findings()))
+        for sql in ("INSERT INTO p (name) VALUES ('b')",
+                    "INSERT INTO p (id) VALUES (2)",
+                    "UPDATE p SET name = 'a' WHERE id = 3",
+                    'DELETE FROM p WHERE id = 1'):
+            self.assertRaises(errors.IntegrityError, two.execute, sql)
+        two.executescript(
+            "UPDATE p SET name = 'd' WHERE name = 'b';"
+            'DELETE FROM k WHERE pid = 1; DELETE FROM p WHERE id = 1;'
+            "INSERT INTO p (name) VALUES ('b'), ('a')")
+        self.assertEqual(
+            [('c',), ('d',), ('b',), ('a',)], two.execute(
+                'SELECT name FROM p ORDER BY id IN (2, 3) DESC, name = ?, '
+                'name = ?', ('a', 'd')).fetchall())
+
+    def test_load_tells_of_rows_with_one_key(self):
+        text = ('CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY);\n'
+                'INSERT INTO t VALUES (1);\nINSERT INTO t VALUES (1);\n')
+        self.assertRaises(errors.IntegrityError, transfer.load, self.two,
+                          io.StringIO(text))
 
     def test_copy_refuses_what_would_not_fit(self):
         with self.assertRaisesRegex(errors.OperationalError,
