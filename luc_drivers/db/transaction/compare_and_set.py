@@ -31,6 +31,7 @@ from luc_drivers.db.planner.plan import Path
 from luc_drivers.db.planner.plan import Plan
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.transaction import shared_turns
+from luc_drivers.db.transaction import turns
 from luc_drivers.db.transaction import wave
 from luc_drivers.db.transaction.written import Step
 from luc_drivers.db.workspace.functions import Draws
@@ -39,9 +40,6 @@ from luc_drivers.db.workspace.workspace import Touch
 
 if TYPE_CHECKING:
     from luc_drivers.db.transaction.statements import Transaction
-
-#: seconds to wait for another thread's compare-and-set of the same row
-_TURN = 5.0
 
 
 class _Held:
@@ -234,5 +232,5 @@ def _in_turn(transaction: 'Transaction', waves: Iterable[Iterable[Access]],
     found = [b for b in bound if b.path is Path.ROW and b.keys]
     for access in found:
         for key in sorted(access.keys, key=repr):
-            transaction.take_turn((access.table.number, key), _TURN)
+            transaction.take_turn((access.table.number, key), turns.WAIT)
     return found

@@ -326,7 +326,7 @@ class Transaction:
             self.fetch([a.bind(parameters, query) for a in wave])
 
     def take_turn(self, name: Any, seconds: float) -> None:
-        """Wait for other threads' compare-and-sets; see `turns`."""
+        """Wait for other threads' transactions; see `turns`."""
         if name not in self._turns and self.database.turns.take(
                 name, seconds):
             self._turns.append(name)
@@ -461,6 +461,7 @@ class Transaction:
         :raises IntegrityError: a parent row is missing.
         """
         lookups = unique_keys.lookups(self, steps)
+        unique_keys.take_turns(self, lookups)
         wanted = foreign_keys.needs(self, steps) if self.enforce else []
         parents = [
             w for w in (self.fetched.left(n.access()) for n in wanted)

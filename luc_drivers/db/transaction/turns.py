@@ -10,16 +10,20 @@
 # License for the specific language governing permissions and limitations
 # under the License.
 
-"""Turns: threads of one process wait for each other at compare-and-sets.
+"""Turns: threads of one process wait for each other at what only one can do.
 
-Two transactions that compare and set one row can't both win. A relational
-database lets the second wait at its UPDATE and then tells it that no row
-matched; services count on that (placement's generations). Between threads of
-one process a lock does the same; between processes the commit decides.
+Two transactions that compare and set one row can't both win, nor can two that
+insert one unique key. A relational database lets the second wait at its
+statement and then tells it that no row matched, or that the key is there;
+services count on that (placement's generations and projects). Between threads
+of one process a lock does the same; between processes the commit decides.
 """
 
 import threading
 from typing import Any
+
+#: seconds to wait for another thread's transaction
+WAIT = 5.0
 
 
 class Turns:

@@ -15,7 +15,9 @@
 A workspace holds only some of a table's rows, so SQLite can't see all
 violations.  After a statement the new key values are looked up; a clashing
 row is loaded and the statement run again: then SQLite words the error, or
-obeys OR IGNORE and ON CONFLICT.  Races are decided at commit.
+obeys OR IGNORE and ON CONFLICT.  Races are decided at commit; but between
+threads of one process the second waits for the first's end, and learns at its
+statement that the key is taken.
 """
 
 from collections.abc import Iterable
@@ -30,6 +32,8 @@ from luc_drivers.db.catalog.schema import Table
 from luc_drivers.db.planner.plan import BoundAccess
 from luc_drivers.db.rows import StoredRow
 from luc_drivers.db.transaction import references
+from luc_drivers.db.transaction import shared_turns
+from luc_drivers.db.transaction import turns
 from luc_drivers.db.transaction.written import Step
 
 if TYPE_CHECKING:
@@ -83,3 +87,18 @@ def lookups(transaction: 'Transaction', steps: Iterable[Step]
             if access is not None:
                 found[name] = Lookup(table, index, key, access)
     return list(found.values())
+
+
+def take_turns(transaction: 'Transaction', found: Iterable[Lookup]) -> None:
+    """Wait for other threads that have given a row one of these keys.
+
+    As at a relational database's lock of an index entry.  Services look for
+    a duplicate at their INSERT (placement's projects, neutron's default
+    security groups); what comes out at COMMIT only is a DBDeadlock.
+    """
+    names = [(one.table.number, one.index.number, one.key) for one in found]
+    if transaction.alone or len(names) > shared_turns.MOST:
+        return
+    # all in one order, so that no two wait for each other
+    for name in sorted(names, key=repr):
+        transaction.take_turn(name, turns.WAIT)
