@@ -96,6 +96,10 @@ class Profile:
     :ivar together: sets of tables of one group that a service loads
         together, by statements that follow one another: where rounds are
         dear, the first reads for all. Not kept in the catalog.
+    :ivar children: (parent, child) pairs of tables: the child's groups are
+        by the parent's key, and the child is loaded with the parent: the
+        read of a parent's row, which an index led to, reads its children,
+        too. Not kept in the catalog.
     :ivar same_writes: tables in which two transactions that write the same
         values do not conflict, whatever they read before, as on MySQL. Only
         for tables that note a state (the day of a login) and where nobody
@@ -110,6 +114,7 @@ class Profile:
     locality: str = 'site'
     leave_out: frozenset[str] = frozenset(('deleted',))
     together: tuple[tuple[str, ...], ...] = ()
+    children: tuple[tuple[str, str], ...] = ()
     same_writes: frozenset[str] = frozenset()
     named_constraints: bool = False
 

@@ -78,5 +78,7 @@ PROFILE = Profile('keystone', {
         ('user', 'local_user', 'nonlocal_user', 'federated_user',
          'user_option'),
         ('project', 'project_option', 'project_tag')),
+    # a name leads to the local user
+    children=(('local_user', 'password'),),
     # a login notes the day; services log in at once when they start
     same_writes=frozenset(('user',)))

@@ -28,6 +28,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 import dataclasses
 
+from luc_drivers.db import keys
 from luc_drivers.db.catalog.schema import Schema
 from luc_drivers.db.planner.plan import Parameters
 from luc_drivers.db.store.base import Group
@@ -39,6 +40,7 @@ from luc_drivers.db.transaction import recent as recent_module
 from luc_drivers.db.transaction.beside import Beside
 from luc_drivers.db.transaction.habits import Habits
 from luc_drivers.db.transaction.habits import Item
+from luc_drivers.db.transaction.hints import Hints
 from luc_drivers.db.transaction.recent import Groups
 from luc_drivers.db.transaction.recent import Near
 from luc_drivers.db.transaction.recent import Recent
@@ -75,6 +77,38 @@ def together(schema: Schema, names: Sequence[Sequence[str]]
     return found
 
 
+#: the beginning of the keys of a table's groups, which a parent's row key
+#: completes, and the table's number
+Child = tuple[bytes, int]
+
+
+def children(schema: Schema, names: Iterable[tuple[str, str]]
+             ) -> dict[int, tuple[Child, ...]]:
+    """Return which tables' groups are read with a row, by its table's number.
+
+    :param names: (parent, child) pairs, as a profile has them.
+    """
+    found: dict[int, tuple[Child, ...]] = {}
+    for one, other in names:
+        parent, child = schema.table(one), schema.table(other)
+        if parent is None or child is None or (
+                parent.locality != child.locality):
+            # another release's tables
+            continue
+        for key in child.foreign_keys:
+            if schema.table(key.parent) is parent and (
+                    _same(key.columns, child.grouping.columns) and
+                    _same(key.parent_columns, parent.key)):
+                found[parent.number] = (
+                    *found.get(parent.number, ()),
+                    (keys.encode((child.grouping.name,)), child.number))
+    return found
+
+
+def _same(some: Iterable[str], others: Iterable[str]) -> bool:
+    return [c.lower() for c in some] == [c.lower() for c in others]
+
+
 class Memory:
     """What a process remembers of a database's reads.  Thread-safe.
 
@@ -82,12 +116,14 @@ class Memory:
     :ivar near: what followed a statement, said by the groups that its thread
         had used before.
     :ivar recent: which those are.
+    :ivar parents: the row keys of a slice whose rows lead to children.
     """
 
     def __init__(self) -> None:
         self.habits: Habits[Item] = Habits()
         self.near: Habits[Near] = Habits()
         self.recent = Recent()
+        self.parents: Hints[tuple[Group, int], tuple[bytes, ...]] = Hints()
 
 
 @dataclasses.dataclass(slots=True)
@@ -120,6 +156,7 @@ class Ahead:
     earlier ones, from a place where it was not found (rule 13).
 
     :ivar tables: which are read together; see `together`.
+    :ivar children: whose groups are read with a row; see `children`.
     :ivar memory: by which what follows is expected; None: nothing is.
     :ivar slices: tables' slices of groups.
     :ivar rows: single rows; None: there is none.
@@ -130,6 +167,8 @@ class Ahead:
     """
 
     tables: Mapping[int, frozenset[int]]
+    children: Mapping[int, tuple[Child, ...]] = dataclasses.field(
+        default_factory=dict)
     memory: Memory | None = None
     slices: dict[tuple[Group, int], list[Row]] = dataclasses.field(
         default_factory=dict)
@@ -144,6 +183,7 @@ class Ahead:
     _key: tuple[str, Parameters] | None = None
     _leaders: list[_Leader] = dataclasses.field(default_factory=list)
     _expected: frozenset[Item] = frozenset()
+    _adopted: set[int] = dataclasses.field(default_factory=set)
 
     def statement(self, schema: Schema, names: Iterable[str],
                   key: tuple[str, Parameters] | None = None) -> None:
@@ -173,10 +213,28 @@ class Ahead:
             for number in tuple(numbers):
                 numbers |= self._more(number, count)
         for place in tuple(single):
+            self._with_children(place, wanted, count)
             more = self._more(place[1].table, count)
             if more:
                 wanted.setdefault(place[0], set()).update(more)
                 del single[place]
+        if self.memory is None or not self.children:
+            return
+        for group, numbers in tuple(wanted.items()):
+            for number in self.children.keys() & numbers:
+                for pk in self.memory.parents.find((group, number)) or ():
+                    self._with_children(
+                        (group, RowKey(number, pk)), wanted, count)
+
+    def _with_children(self, place: Place, wanted: dict[Group, set[int]],
+                       groups: int) -> None:
+        """Add the groups that the key of a row leads to."""
+        number = place[1].table
+        for prefix, child in self.children.get(number, ()):
+            if groups <= _FEW or {number, child} <= self.named:
+                group = Group(place[0].locality, prefix + place[1].pk)
+                wanted.setdefault(group, set()).add(child)
+                self._adopted.add(child)
 
     def _more(self, number: int, groups: int) -> frozenset[int]:
         """Return what is used together with a table of some groups."""
@@ -281,8 +339,12 @@ class Ahead:
     def keep(self, group: Group, number: int, rows: list[Row]) -> None:
         """Note a slice that was read."""
         slot = (group, number)
+        if self.memory is not None and number in self.children and (
+                len(rows) <= _FEW):
+            self.memory.parents.note(slot, tuple(r.key.pk for r in rows))
         if slot in self._expected or (
-                number in self.tables and len(self.slices) < _KEPT):
+                (number in self.tables or number in self._adopted) and
+                len(self.slices) < _KEPT):
             self.slices[slot] = rows
             self.rounds[slot] = self.round
 

@@ -16,13 +16,18 @@
 A look-up by a unique key that is not the row's own place takes two rounds:
 the index, then the row.  Most rows stay where they are, so the row is read in
 the same round as the index where it was the last time; the index, which is
-read all the same, decides whether that was right.
+read all the same, decides whether that was right.  Likewise a row of a group
+may lead to another group: that is read with the first where it was the last
+time; the row decides.
 """
 
+from collections.abc import Hashable
 import threading
+from typing import Generic
+from typing import TypeVar
 
-from luc_drivers.db.store.base import IndexRead
-from luc_drivers.db.transaction.resolve import Place
+What = TypeVar('What', bound=Hashable)
+Where = TypeVar('Where')
 
 #: slices that are remembered; each takes about a kilobyte
 _MOST = 4096
@@ -30,19 +35,19 @@ _MOST = 4096
 MANY = 16
 
 
-class Hints:
+class Hints(Generic[What, Where]):
     """The hints of one process and database.  Thread-safe."""
 
     def __init__(self) -> None:
-        self._places: dict[IndexRead, Place] = {}
+        self._places: dict[What, Where] = {}
         self._lock = threading.Lock()
 
-    def find(self, read: IndexRead) -> Place | None:
-        """Return where the row of an index slice was; None: not known."""
+    def find(self, read: What) -> Where | None:
+        """Return where a slice has led to; None: not known."""
         return self._places.get(read)
 
-    def note(self, read: IndexRead, place: Place) -> None:
-        """Remember where the row of an index slice is."""
+    def note(self, read: What, place: Where) -> None:
+        """Remember where a slice leads to."""
         with self._lock:
             # in order of their last use
             self._places.pop(read, None)

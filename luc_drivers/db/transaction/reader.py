@@ -55,6 +55,9 @@ from luc_drivers.db.transaction.indexes import Cleaner
 from luc_drivers.db.transaction.resolve import Place
 from luc_drivers.db.transaction.resolve import Resolver
 
+#: where the row of an index slice is
+Hints = hints_module.Hints[IndexRead, Place]
+
 LOG = logging.getLogger(__name__)
 
 #: slow index phases are repeated so often (rule 12)
@@ -106,7 +109,7 @@ class Reader:
                  background: background_module.Background,
                  bounds: Bounds | None = None,
                  resolver: Resolver | None = None,
-                 hints: hints_module.Hints | None = None,
+                 hints: Hints | None = None,
                  recent: recent_module.Recent | None = None) -> None:
         self.store = store
         self.clock = clock
@@ -159,7 +162,7 @@ class Reader:
                 for want, stored in zip(wants, found)]
 
     @staticmethod
-    def _remember(hints: hints_module.Hints, want: wave.Wants,
+    def _remember(hints: Hints, want: wave.Wants,
                   found: dict[Place, Row]) -> None:
         """Note where the rows of a look-up by a unique key are."""
         for place, entries in want.entries.items():

@@ -19,8 +19,30 @@ import sqlalchemy as sa
 import testtools
 
 from luc_drivers.db.tools import naming
+from luc_drivers.db.transaction import ahead
 from luc_drivers.db.transaction import habits
 from tests.unit.db.test_compare_and_set import begin_explicitly
+
+
+def read_ahead(store):
+    """Have a store read ahead, as Cassandra's, and count rounds of rows and
+    index entries only: the catalog is looked at now and then.
+    """
+    store.reads_ahead = True
+
+    def uncounted(call):
+        def run(*args):
+            here = store.here
+            before = here.rounds, here.requests
+            try:
+                return call(*args)
+            finally:
+                here.rounds, here.requests = before
+
+        return run
+
+    store.catalog_read = uncounted(store.catalog_read)
+    store.lease = uncounted(store.lease)
 
 
 class AheadTestCase(testtools.TestCase):
@@ -36,8 +58,7 @@ class AheadTestCase(testtools.TestCase):
         self.addCleanup(self.engine.dispose)
         begin_explicitly(self.engine)
         self.store = naming.database(url).store
-        # as Cassandra's
-        self.store.reads_ahead = True
+        read_ahead(self.store)
         metadata = sa.MetaData()
         self.attributes = sa.Table(
             'standardattributes', metadata,
@@ -258,6 +279,112 @@ class HabitsTest(PortsTestCase):
         self.assertEqual({'kept'}, known.expected(0))
         self.assertEqual(frozenset(), known.expected(1))
         self.assertEqual({2999}, known.expected(2999))
+
+
+class ChildrenTest(testtools.TestCase):
+    """A row's key leads to its children's group: keystone's passwords."""
+
+    def setUp(self):
+        super().setUp()
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        url = f'sqlite+luc:///keystone?store=embedded&path={folder.name}/db'
+        self.engine = sa.create_engine(url)
+        self.addCleanup(self.engine.dispose)
+        begin_explicitly(self.engine)
+        self.database = naming.database(url)
+        self.store = self.database.store
+        read_ahead(self.store)
+        metadata = sa.MetaData()
+        self.logins = sa.Table(
+            'local_user', metadata,
+            sa.Column('id', sa.Integer, primary_key=True),
+            sa.Column('user_id', sa.String(64)),
+            sa.Column('name', sa.String(255), unique=True))
+        self.passwords = sa.Table(
+            'password', metadata,
+            sa.Column('id', sa.Integer, primary_key=True),
+            sa.Column('local_user_id', sa.Integer, sa.ForeignKey(
+                'local_user.id')),
+            sa.Column('password', sa.String(128)))
+        metadata.create_all(self.engine)
+        with self.engine.begin() as connection:
+            for number in range(1, 11):
+                connection.execute(self.logins.insert().values(
+                    id=number, user_id=f'u{number}', name=f'n{number}'))
+                self.change(connection, number)
+
+    def change(self, connection, number, word='old'):
+        connection.execute(self.passwords.insert().values(
+            local_user_id=number, password=f'{word}{number}'))
+
+    def show(self, *conditions, between=None):
+        """Return the passwords of logins, and the rounds."""
+        before = self.store.here.rounds
+        with self.engine.begin() as connection:
+            ids = connection.execute(sa.select(self.logins.c.id).where(
+                *conditions)).scalars().all()
+            if between is not None:
+                between()
+            found = connection.execute(
+                sa.select(self.passwords.c.password).where(
+                    self.passwords.c.local_user_id.in_(ids)).order_by(
+                        self.passwords.c.id)).scalars().all()
+        return found, self.store.here.rounds - before
+
+    def test_a_name_leads_to_the_passwords(self):
+        # the index; the row and the passwords
+        self.assertEqual(
+            (['old3'], 2), self.show(self.logins.c.name == 'n3'))
+
+    def test_a_user_leads_to_them_if_he_was_seen(self):
+        self.assertEqual(
+            (['old3'], 2), self.show(self.logins.c.user_id == 'u3'))
+        self.show(self.logins.c.name == 'n4')
+        self.assertEqual(
+            (['old4'], 1), self.show(self.logins.c.user_id == 'u4'))
+
+    def test_only_where_they_are_is_remembered(self):
+        def change():
+            with self.engine.begin() as other:
+                self.change(other, 4, 'new')
+
+        for _ in range(2):
+            self.show(self.logins.c.user_id == 'u4')
+        change()
+        self.assertEqual((['old4', 'new4'], 1),
+                         self.show(self.logins.c.user_id == 'u4'))
+        with self.engine.begin() as other:
+            other.execute(self.passwords.delete())
+            other.execute(self.logins.delete().where(
+                self.logins.c.id == 4))
+            other.execute(self.logins.insert().values(
+                id=14, user_id='u4', name='n4'))
+            self.change(other, 14)
+        for condition in (self.logins.c.user_id == 'u4',
+                          self.logins.c.name == 'n4'):
+            self.assertEqual(['old14'], self.show(condition)[0])
+
+    def test_a_list_does_not_read_them(self):
+        before = self.store.here.requests
+        some = self.logins.c.user_id.in_([f'u{n}' for n in range(1, 11)])
+        with self.engine.begin() as connection:
+            connection.execute(sa.select(self.logins).where(some)).all()
+        self.assertLessEqual(self.store.here.requests - before, 10)
+        both = sa.select(self.logins.c.id, self.passwords.c.password).join(
+            self.passwords,
+            self.passwords.c.local_user_id == self.logins.c.id).where(some)
+        before = self.store.here.rounds
+        with self.engine.begin() as connection:
+            self.assertEqual(10, len(connection.execute(both).all()))
+        self.assertLessEqual(self.store.here.rounds - before, 2)
+
+    def test_tables_of_another_release(self):
+        schema = self.database.catalog.current()
+        parent = schema.tables['local_user'].number
+        self.assertEqual([parent], list(ahead.children(schema, [
+            ('local_user', 'password'), ('local_user', 'gone'),
+            ('gone', 'password'), ('password', 'local_user')])))
 
 
 class NothingRememberedTest(PortsTestCase):

@@ -19,6 +19,7 @@ import testtools
 
 from luc_drivers.db.tools import naming
 from luc_drivers.db.transaction import recent
+from tests.unit.db.test_ahead import read_ahead
 from tests.unit.db.test_compare_and_set import begin_explicitly
 
 
@@ -36,8 +37,7 @@ class ClaimTestCase(testtools.TestCase):
         self.database = naming.database(url)
         self.database.reader.recent = self.database._memory.recent
         self.store = self.database.store
-        # as Cassandra's
-        self.store.reads_ahead = True
+        read_ahead(self.store)
         metadata = sa.MetaData()
         self.classes = sa.Table(
             'resource_classes', metadata,

@@ -228,7 +228,7 @@ class Reading(base.Contract):
                  for group in groups]
         known = ahead.Memory()
         known.habits.learn(('key', ()), slots)
-        mine = ahead.Ahead({}, known)
+        mine = ahead.Ahead({}, memory=known)
         mine.statement(schema, ('parts',), ('key', ()))
 
         def move():
@@ -265,11 +265,11 @@ class Reading(base.Contract):
             find(mine, self.key('v'))
 
         for v in (a, b):
-            mine = ahead.Ahead({}, known)
+            mine = ahead.Ahead({}, memory=known)
             lead(mine, v)
             find(mine, v)
             mine.learn()
-        mine = ahead.Ahead({}, known)
+        mine = ahead.Ahead({}, memory=known)
         lead(mine, a)
         self.assertEqual(([], 0), find(mine, a))
         self.p.commit(self.p.update(self.p.get('items', key), v=a))
