@@ -287,7 +287,8 @@ class Chooser:
                 ranges = facts.ranges.get((ref, following.name), [])
         return self._choice(
             ref, plan.Path.INDEX, index.columns[:len(chosen)], chosen, index,
-            _slice_rows(len(chosen), ranges), 2, ranges)
+            # spread, since few values have most of the rows each
+            _slice_rows(len(chosen), ranges) * index.buckets, 2, ranges)
 
     def _by_order(self, ref: scope.Ref, column,
                   facts: predicates.Facts) -> Iterator[Choice]:

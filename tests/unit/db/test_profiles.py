@@ -22,6 +22,7 @@ import testtools
 from luc_drivers.db import errors
 from luc_drivers.db.catalog import catalog
 from luc_drivers.db.catalog.schema import Guard
+from luc_drivers.db.planner import explain
 from luc_drivers.db.profiles import registry
 from luc_drivers.db.store.base import StoreSettings
 from luc_drivers.db.store.embedded import EmbeddedStore
@@ -38,15 +39,26 @@ def stock():
 
 
 @functools.cache
-def tables(database):
-    """Return the tables of a database, its profile applied."""
+def schema(database):
+    """Return the schema of a database, its profile applied."""
     store = EmbeddedStore(
         database, StoreSettings(kind='embedded', fresh=True))
     made = catalog.Catalog(store, registry.find(database), fresh=True)
     for sql in stock()[database]:
         made.apply_ddl(sql)
     store.close()
-    return made.current().tables
+    return made.current()
+
+
+def tables(database):
+    """Return the tables of a database, its profile applied."""
+    return schema(database).tables
+
+
+def reads(database, sql):
+    """Return what a statement reads: (table, path, by), in order."""
+    return [(row.table, row.path, row.by)
+            for row in explain.explain(sql, schema(database)) if row.wave]
 
 
 def declared(database, table):
@@ -187,6 +199,27 @@ class TestTables(testtools.TestCase):
                     if index.entries:
                         self.assertNotEqual(
                             'deleted', (*index.columns, '')[0], table.name)
+
+    def test_few_values_serve_where_nothing_else_does(self):
+        """The parts of glance's list of what a project sees: not all images,
+        nor all that are active, nor all that may be shared."""
+        conditions = ('images.deleted = 0 AND images.status IN '
+                      '(?, ?, ?, ?, ?, ?, ?, ?)')
+        visible = ('images', 'index', 'visibility_image_idx (visibility)')
+        self.assertEqual([visible], reads(
+            'glance', f'SELECT * FROM images WHERE {conditions} AND '
+            '(images.visibility = ? OR images.visibility = ?)'))
+        self.assertEqual(
+            [('images', 'index', 'owner_image_idx (owner)')], reads(
+                'glance', f'SELECT * FROM images WHERE {conditions} AND '
+                'images.owner = ?'))
+        self.assertEqual(
+            [('image_members', 'index', 'luc_member (member)'),
+             ('images', 'row', 'id')], reads(
+                'glance', 'SELECT * FROM images JOIN image_members ON '
+                'images.id = image_members.image_id WHERE '
+                f'{conditions} AND images.visibility = ? AND '
+                'image_members.member = ? AND image_members.status = ?'))
 
     def test_keystone_is_everywhere(self):
         self.assertEqual({'global'}, {
