@@ -106,9 +106,8 @@ def _run(places: stores.Places, service: str, names: tuple[str, ...],
          parsed: argparse.Namespace) -> None:
     workers = {store: stores.worker(places, service, store, parsed.instances)
                for store in names}
-    first = next(iter(workers.values()))
-    functions = [n for n in first.run('functions')['names']
-                 if re.search(parsed.only, n)]
+    found = next(iter(workers.values())).run('functions')
+    functions = [n for n in found['names'] if re.search(parsed.only, n)]
     try:
         _warm(workers, functions, parsed.warm)
         for threads in map(int, parsed.threads.split(',')):
@@ -117,6 +116,7 @@ def _run(places: stores.Places, service: str, names: tuple[str, ...],
                                parsed.calls)
                 row.update(function=function, threads=threads,
                            instances=parsed.instances,
+                           by_key=function in found['by_key'],
                            load=round(os.getloadavg()[0], 1))
                 report.append(parsed.output, row)
                 print(report.line(row), flush=True)

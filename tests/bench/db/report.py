@@ -84,17 +84,52 @@ def show(files: Sequence[pathlib.Path], plot: pathlib.Path | None) -> None:
             print(line(row))
         print()
         for store in ('embedded', 'cassandra'):
-            for figure in ('p50', 'cpu', 'bytes', 'rounds'):
+            for figure in ('p50', 'calls_per_s', 'cpu', 'bytes', 'rounds'):
                 found = ratios(some, store, figure)
                 if not found or not any(found):
                     continue
-                within = sum(r <= 1 for r in found)
-                print(f'{store:10} {figure:7} to MariaDB: mean '
+                if figure == 'calls_per_s':
+                    word, within = 'not less', sum(r >= 1 for r in found)
+                else:
+                    word, within = 'not more', sum(r <= 1 for r in found)
+                print(f'{store:10} {figure:11} to MariaDB: mean '
                       f'{statistics.fmean(found):.2f}, median '
-                      f'{statistics.median(found):.2f}, not more '
+                      f'{statistics.median(found):.2f}, {word} '
                       f'{within} of {len(found)}')
+    grown(rows)
     if plot is not None:
         draw(rows, plot)
+
+
+def grown(rows: Sequence[dict[str, Any]]) -> None:
+    """Print by how much calls by key grow with the database, one thread:
+    p50 in the largest database over that in the smallest one."""
+    found: dict[str, dict[int, dict[str, Any]]] = {}
+    for row in rows:
+        if row['threads'] == 1 and row.get('by_key'):
+            found.setdefault(row['function'], {})[
+                row['instances']] = row['stores']
+    lines: dict[tuple[int, int], list[str]] = {}
+    growths: dict[str, list[float]] = {}
+    for function, sizes in found.items():
+        small, large = min(sizes), max(sizes)
+        if small == large:
+            continue
+        text = f'{function:40}'
+        for store, figures in sizes[small].items():
+            if store in sizes[large]:
+                growth = sizes[large][store]['p50'] / figures['p50']
+                growths.setdefault(store, []).append(growth)
+                text += f'  {store[:4]} {growth:5.2f}'
+        lines.setdefault((small, large), []).append(text)
+    for (small, large), some in lines.items():
+        print(f'\ngrowth of calls by key, {small} to {large} instances\n')
+        print('\n'.join(some))
+    if growths:
+        print()
+    for store, each in growths.items():
+        print(f'{store:10} growth: median {statistics.median(each):.2f}, '
+              f'at most 1.2: {sum(g <= 1.2 for g in each)} of {len(each)}')
 
 
 def draw(rows: Sequence[dict[str, Any]], path: pathlib.Path) -> None:

@@ -53,8 +53,11 @@ class Worker:
         self.service.configure(urls)
 
     def functions(self) -> dict[str, Any]:
-        """Return the names of what can be measured."""
-        return {'names': list(self.service.FUNCTIONS)}
+        """Return what can be measured: names, and those of them whose cost
+        must not grow with the database."""
+        found = self.service.FUNCTIONS
+        return {'names': list(found),
+                'by_key': [n for n, f in found.items() if f.by_key]}
 
     def sync(self) -> dict[str, Any]:
         """Make the tables."""
