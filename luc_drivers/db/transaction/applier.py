@@ -23,6 +23,7 @@ from luc_drivers.db.store.base import Outcome
 from luc_drivers.db.store.base import RowKey
 from luc_drivers.db.store.base import Store
 from luc_drivers.db.transaction import background as background_module
+from luc_drivers.db.transaction import large
 from luc_drivers.db.transaction import writes
 from luc_drivers.db.transaction.bounds import Bounds
 from luc_drivers.db.transaction.clock import Clock
@@ -36,9 +37,6 @@ LOG = logging.getLogger(__name__)
 
 #: commits whose secondaries are applied at once
 _AT_ONCE = 32
-#: groups of one commit that are not left to the background: whoever meets
-#: their locks had to resolve them, and the process may end meanwhile
-_LARGE = 256
 #: seconds before the second try; doubled each time
 _FIRST_PAUSE = 0.1
 
@@ -116,7 +114,9 @@ class Applier:
         """
         commit = Commit(primary, txid, secondaries,
                         self.clock.monotonic() + self.bounds.marker_age / 2)
-        if len(secondaries) > _LARGE:
+        if len(secondaries) > large.AT_ONCE:
+            # not left to the background: whoever meets their locks had to
+            # resolve them, and the process may end meanwhile
             self._first([commit])
         else:
             self.background.collect(self._first, commit)

@@ -32,7 +32,7 @@ from luc_drivers.db.transaction.clock import micros
 
 LOG = logging.getLogger(__name__)
 
-#: groups that a transaction locks at once
+#: groups that a transaction locks at once; with more it is a large one
 AT_ONCE = 200
 #: seconds of its lease, which is taken anew with each part
 LEASE = 8
