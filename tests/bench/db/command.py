@@ -23,6 +23,8 @@ nova, glance, keystone, placement and mariadb-server must be installed
 """
 
 import argparse
+from collections.abc import Sequence
+import itertools
 import os
 import pathlib
 import re
@@ -52,8 +54,9 @@ def _parser() -> argparse.ArgumentParser:
     seed = commands.add_parser('seed', help='make and fill databases')
     run = commands.add_parser('run', help='measure')
     for one in (seed, run):
-        one.add_argument('--instances', type=int, default=100)
-    run.add_argument('--threads', default='1',
+        one.add_argument('--instances', type=_numbers, default=[100],
+                         help='sizes of the databases, as 100,10000')
+    run.add_argument('--threads', type=_numbers, default=[1],
                      help='numbers of threads, as 1,8,32')
     run.add_argument('--calls', type=int, default=60,
                      help='calls of each function in each thread')
@@ -69,6 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _numbers(text: str) -> list[int]:
+    return [int(number) for number in text.split(',')]
+
+
 def main(arguments: list[str]) -> int:
     """Run the command line; return its exit code."""
     parsed = _parser().parse_args(arguments)
@@ -82,7 +89,8 @@ def main(arguments: list[str]) -> int:
     places = stores.Places(parsed.state, names)
     for service in parsed.services.split(','):
         if parsed.command == 'seed':
-            _seed(places, service, names, parsed.instances)
+            for instances in parsed.instances:
+                _seed(places, service, names, instances)
         else:
             _run(places, service, names, parsed)
     return 0
@@ -104,28 +112,31 @@ def _seed(places: stores.Places, service: str, names: tuple[str, ...],
 
 def _run(places: stores.Places, service: str, names: tuple[str, ...],
          parsed: argparse.Namespace) -> None:
-    workers = {store: stores.worker(places, service, store, parsed.instances)
-               for store in names}
-    found = next(iter(workers.values())).run('functions')
-    functions = [n for n in found['names'] if re.search(parsed.only, n)]
+    workers = {
+        instances: {store: stores.worker(places, service, store, instances)
+                    for store in names} for instances in parsed.instances}
+    everybody = [w for some in workers.values() for w in some.values()]
     try:
-        _warm(workers, functions, parsed.warm)
-        for threads in map(int, parsed.threads.split(',')):
-            for function in functions:
-                row = _measure(places, workers, function, threads,
-                               parsed.calls)
-                row.update(function=function, threads=threads,
-                           instances=parsed.instances,
-                           by_key=function in found['by_key'],
-                           load=round(os.getloadavg()[0], 1))
-                report.append(parsed.output, row)
-                print(report.line(row), flush=True)
+        found = everybody[0].run('functions')
+        functions = [n for n in found['names'] if re.search(parsed.only, n)]
+        _warm(everybody, functions, parsed.warm)
+        # sizes are compared: one after the other, function by function
+        for threads, function, instances in itertools.product(
+                parsed.threads, functions, parsed.instances):
+            row = _measure(places, workers[instances], function, threads,
+                           parsed.calls)
+            row.update(function=function, threads=threads,
+                       instances=instances,
+                       by_key=function in found['by_key'],
+                       load=round(os.getloadavg()[0], 1))
+            report.append(parsed.output, row)
+            print(report.line(row), flush=True)
     finally:
-        for worker in workers.values():
+        for worker in everybody:
             worker.close()
 
 
-def _warm(workers: dict[str, remote.Remote], functions: list[str],
+def _warm(workers: Sequence[remote.Remote], functions: list[str],
           seconds: float) -> None:
     """Call functions over each store in turn, without measuring.
 
@@ -137,13 +148,14 @@ def _warm(workers: dict[str, remote.Remote], functions: list[str],
     while time.monotonic() < end:
         seed += 1
         for function in functions:
-            for worker in workers.values():
+            for worker in workers:
                 try:
                     worker.run('measure', function=function, threads=1,
                                calls=3, seed=seed)
                 except remote.Failed as exc:
                     # said again, in full, where it is measured
-                    print(f'{function}: {exc}'[:200], file=sys.stderr)
+                    print(f'{worker.name}, {function}: {exc}'[:200],
+                          file=sys.stderr)
 
 
 def _measure(places: stores.Places, workers: dict[str, remote.Remote],

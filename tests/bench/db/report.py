@@ -53,7 +53,7 @@ def append(path: pathlib.Path, row: dict[str, Any]) -> None:
 def line(row: dict[str, Any]) -> str:
     """Return one row as text."""
     base = row['stores'].get(BASE)
-    text = f"{row['function']:40}"
+    text = f"{row['function']:36}{row['instances']:7} {row['threads']:2}"
     for store, found in row['stores'].items():
         text += f"  {store[:4]} {found['p50']:8.2f} ms"
         if base is not None and store != BASE:
