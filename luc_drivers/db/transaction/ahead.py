@@ -341,7 +341,8 @@ class Ahead:
         slot = (group, number)
         if self.memory is not None and number in self.children and (
                 len(rows) <= _FEW):
-            self.memory.parents.note(slot, tuple(r.key.pk for r in rows))
+            self.memory.parents.note(slot, tuple(
+                row.key.pk for row in rows if row.document is not None))
         if slot in self._expected or (
                 (number in self.tables or number in self._adopted) and
                 len(self.slices) < _KEPT):

@@ -21,10 +21,12 @@ from tests.consistency.workloads import indexes
 from tests.consistency.workloads import inserts
 from tests.consistency.workloads import moves
 from tests.consistency.workloads import numbers
+from tests.consistency.workloads import pairs
 from tests.consistency.workloads import transactions
 
 WORKLOADS: dict[str, type[base.Workload]] = {
     one.name: one for one in (
         bank.Bank, transactions.Appends, transactions.Registers,
-        inserts.Inserts, counters.Counters, moves.Moves, numbers.Numbers,
-        families.Families, archive.Archive, indexes.Indexes)}
+        inserts.Inserts, counters.Counters, pairs.Pairs, moves.Moves,
+        numbers.Numbers, families.Families, archive.Archive,
+        indexes.Indexes)}

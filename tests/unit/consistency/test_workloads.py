@@ -29,6 +29,7 @@ from tests.consistency.workloads import indexes
 from tests.consistency.workloads import inserts
 from tests.consistency.workloads import moves
 from tests.consistency.workloads import numbers
+from tests.consistency.workloads import pairs
 from tests.consistency.workloads import transactions
 
 
@@ -81,6 +82,24 @@ class CheckerTest(unittest.TestCase):
         self.bad('claim is lost', one, [win], {**good, 'claims': []})
         self.bad('not atomic', one, [],
                  {'counters': [[1, 0], [2, 0]], 'claims': [[1, 0]]})
+
+    def test_pairs(self):
+        one = pairs.Pairs()
+
+        def claim(*won, seen=(0, 0)):
+            return done('claim', [1, 2], {'seen': seen, 'won': won})
+
+        good = [[[1, 1], [2, 0]], [[1, 0], [2, 1]]]
+        win = claim(True, True)
+        self.good(one, [win, claim(False, True), claim(True, False)], good)
+        self.good(one, [done('claim', [1, 2], outcome=UNKNOWN)], good)
+        self.bad('is at 1 after 0', one, [], good)
+        self.bad('is at 1 after 0', one, [claim(False, True)], good)
+        self.bad('two won', one, [win, win],
+                 [[[1, 2], [2, 0]], [[1, 0], [2, 2]]])
+        for won in ((False, True), (True, False)):
+            self.bad('nobody won', one, [win, claim(*won, seen=(1, 1))],
+                     good)
 
     def test_inserts(self):
         one = inserts.Inserts()
