@@ -38,16 +38,20 @@ PARALLEL = (20,)
 REPEATS = 3
 #: rounds that are not counted
 WARM_UP = 2
+#: seconds for each server: many at once wait for each other
+TIMEOUT = 1800.0
 
 
 def in_turn(chosen: Sequence[clouds.Cloud], parallel: Sequence[int],
             repeats: int, rounds_wanted: int, warm_up: int,
-            keep_one: Callable[[dict], None]) -> list[dict]:
+            keep_one: Callable[[dict], None],
+            timeout: float = TIMEOUT) -> list[dict]:
     """Measure clouds that run, each in each round, after warming them up.
 
     :param warm_up: how many rounds are not counted: the least of
         ``parallel`` is booted at once and deleted, in each cloud alike.
     :param keep_one: told each result as soon as there is one.
+    :param timeout: seconds that a server may take to be ACTIVE, or gone.
     :returns: results of :func:`measure` and :func:`with_daemons`, with
         ``others_cpu`` and ``else_cpu``, processor time in seconds that the
         other clouds and all else on the machine took meanwhile.
@@ -57,7 +61,7 @@ def in_turn(chosen: Sequence[clouds.Cloud], parallel: Sequence[int],
             one.progress.say(f'{one.settings.variant}: warming up, not '
                              f'counted ({number + 1}/{warm_up})')
             _measure_parallel(one.settings, one.progress, min(parallel),
-                              'warm')
+                              timeout, 'warm')
     results = []
     for number in range(rounds_wanted):
         for one in chosen:
@@ -65,7 +69,8 @@ def in_turn(chosen: Sequence[clouds.Cloud], parallel: Sequence[int],
                              f'{rounds_wanted}')
             before = [clouds.status(each) for each in chosen]
             busy = _busy_elsewhere()
-            result = measure(one.settings, one.progress, parallel, repeats)
+            result = measure(one.settings, one.progress, parallel, repeats,
+                             timeout)
             busy = _busy_elsewhere() - busy
             after = [clouds.status(each) for each in chosen]
             used = [sum(cpu_used(was, now).values())
@@ -93,7 +98,7 @@ def _busy_elsewhere() -> float:
 def measure(settings: onebox_settings.Settings,
             progress: progress_module.Progress,
             parallel: Sequence[int] = PARALLEL,
-            repeats: int = REPEATS) -> dict:
+            repeats: int = REPEATS, timeout: float = TIMEOUT) -> dict:
     """Boot one server ``repeats`` times, then each of ``parallel`` at once.
 
     :returns: times in seconds; what the daemons took is added by
@@ -102,30 +107,34 @@ def measure(settings: onebox_settings.Settings,
     singles, deletes = [], []
     for number in range(repeats):
         with progress.step(f'one boot and delete ({number + 1}/{repeats})'):
-            boots, _ = boot.boot_many(settings, 1, f'bench-one{number}-')
+            boots, _ = boot.boot_many(settings, 1, f'bench-one{number}-',
+                                      timeout)
             _check(progress, boots)
             singles.append(boots[0].seconds)
-            deletes += boot.delete_many(settings, [boots[0].server])[0]
+            deletes += boot.delete_many(settings, [boots[0].server],
+                                        timeout)[0]
     return {
         'when': datetime.datetime.now(datetime.UTC).isoformat(
             timespec='seconds'),
         'cloud': settings.variant,
         'one_boot': singles,
         'one_delete': deletes,
-        'parallel': [_measure_parallel(settings, progress, count)
+        'parallel': [_measure_parallel(settings, progress, count, timeout)
                      for count in parallel],
     }
 
 
 def _measure_parallel(settings: onebox_settings.Settings,
                       progress: progress_module.Progress,
-                      count: int, prefix: str = 'bench') -> dict:
+                      count: int, timeout: float, prefix: str = 'bench'
+                      ) -> dict:
     with progress.step(f'{count} boots at once'):
-        boots, wall = boot.boot_many(settings, count, f'{prefix}-{count}-')
+        boots, wall = boot.boot_many(settings, count, f'{prefix}-{count}-',
+                                     timeout)
         _check(progress, boots)
     with progress.step(f'{count} deletes at once'):
         times, delete_wall = boot.delete_many(
-            settings, [one.server for one in boots])
+            settings, [one.server for one in boots], timeout)
     seconds = [one.seconds for one in boots]
     return {
         'count': count,

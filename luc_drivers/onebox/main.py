@@ -145,6 +145,8 @@ def parser() -> argparse.ArgumentParser:
                          help='before it, boot as many servers as the least '
                               '--parallel says, N times, in each cloud '
                               '(%(default)s)')
+    measure.add_argument('--timeout', type=float, default=bench.TIMEOUT,
+                         metavar='S', help='for each server (%(default).0f)')
     measure.add_argument('--against', choices=['baseline', 'embedded',
                                                'cassandra'],
                          help='another cloud of this machine to measure in '
@@ -370,7 +372,7 @@ def _do_bench(args: argparse.Namespace, cloud: clouds.Cloud) -> int:
         chosen[at] = _up(args, one)
     results = bench.in_turn(
         chosen, args.parallel, args.repeats, args.rounds, args.warm_up,
-        lambda result: bench.keep(result, output))
+        lambda result: bench.keep(result, output), args.timeout)
     for one, started in zip(chosen, idle):
         if args.against and started:
             clouds.down(one)

@@ -88,10 +88,11 @@ class InTurnTest(unittest.TestCase):
     def setUp(self):
         self.said = []
         self.booted = []
+        self.timeouts = set()
         self.cpu = {'cassandra': 100.0, 'baseline': 50.0}
         for target, name, played in (
                 (boot, 'boot_many', self.boot_many),
-                (boot, 'delete_many', lambda settings, servers: (
+                (boot, 'delete_many', lambda settings, servers, timeout: (
                     [1.0] * len(servers), 1.0)),
                 (bench.clouds, 'status', self.status),
                 (bench, '_busy_elsewhere', lambda: sum(
@@ -105,8 +106,9 @@ class InTurnTest(unittest.TestCase):
                 variant=name, long_lived=name == 'cassandra'),
             progress=progress) for name in ('cassandra', 'baseline')]
 
-    def boot_many(self, settings, count, prefix):
+    def boot_many(self, settings, count, prefix, timeout):
         """Each boot takes 2 s, and the other cloud an eighth of it."""
+        self.timeouts.add(timeout)
         self.booted.append((settings.variant, count, prefix))
         for name in self.cpu:
             self.cpu[name] += count * (
@@ -120,7 +122,9 @@ class InTurnTest(unittest.TestCase):
 
     def test_warm_first_and_then_in_turn(self):
         kept = []
-        results = bench.in_turn(self.chosen, (5, 3), 2, 2, 1, kept.append)
+        results = bench.in_turn(self.chosen, (5, 3), 2, 2, 1, kept.append,
+                                timeout=77.0)
+        self.assertEqual({77.0}, self.timeouts)
         warm = [('cassandra', 3, 'warm-3-'), ('baseline', 3, 'warm-3-')]
         self.assertEqual(warm, self.booted[:2])
         one_round = [(name, count, prefix)
