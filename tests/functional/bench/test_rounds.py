@@ -46,7 +46,7 @@ BOUNDS = {
     'neutron.subnet_get': 1,
     'neutron.port_get': 2,
     'neutron.ports_of_server': 3,
-    'neutron.port_create': 22,
+    'neutron.port_create': 17,
     'neutron.port_bind': 36,
 }
 
