@@ -16,6 +16,7 @@ from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Sequence
 import itertools
+import logging
 from typing import Any
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ from luc_drivers.db.transaction.resolve import Resolver
 
 if TYPE_CHECKING:
     from luc_drivers.db.engine import Database
+
+LOG = logging.getLogger(__name__)
 
 #: rows that are fetched at once
 _AT_ONCE = 500
@@ -63,7 +66,15 @@ def rows(database: 'Database', table: Table,
                 yield _shown(shown, document.decode(row.document)[0])
     walk = _Walk(reader.resolver, places)
     left = iter(places)
+    until = database.clock.monotonic() + database.limits.tombstone_ttl
     while chunk := list(itertools.islice(left, _AT_ONCE)):
+        if database.clock.monotonic() > until:
+            LOG.warning(
+                'Reading table %s of %s takes longer than %d s: rows that are '
+                'moved to another group meanwhile may be left out. Are the '
+                'services stopped?', table.name, database.name,
+                database.limits.tombstone_ttl)
+            until = float('inf')
         for values in walk.read(chunk):
             yield _shown(shown, values)
 

@@ -35,7 +35,10 @@ class Bounds:
     :ivar marker_age: age of a transaction marker before the sweeper may
         remove it (rule 7).
     :ivar aborted_ttl: life of an aborted marker (rule 5).
-    :ivar tombstone_ttl: life of a deleted row's tombstone (rule 10).
+    :ivar tombstone_ttl: life of a deleted row's tombstone. Rule 10 says a
+        day, and what for: far longer than clocks may differ and removals of
+        index entries may take. Each read of the group reads it, too: the
+        hundreds that boots leave with a compute node in a day are too many.
     :ivar removal_delay: time between a commit and the removal of its old
         index entries, so that scans of two values can't miss a row.
     :ivar clock_skew: how far the clocks of hosts may differ.
@@ -51,7 +54,7 @@ class Bounds:
     settle: float = 60.0
     marker_age: float = 600.0
     aborted_ttl: int = 86400
-    tombstone_ttl: int = 86400
+    tombstone_ttl: int = 3600
     removal_delay: float = 5.0
     clock_skew: float = 10.0
     flush: float = 5.0

@@ -14,6 +14,7 @@
 
 import dataclasses
 import io
+import itertools
 import os
 import sqlite3
 import tempfile
@@ -308,6 +309,26 @@ class CheckTests:
         self.assertEqual(['a', 'b', 'c'], self.walk(
             "DELETE FROM m WHERE id = '{0[0]}'",
             "UPDATE m SET id = '{0[0]}' WHERE id != '{1[0]}'"))
+
+
+    def test_reading_all_takes_longer_than_tombstones_live(self):
+        """Where rows have moved to is not known any more."""
+        table = self.database.catalog.current().table('p')
+        clock, hours = self.database.clock, itertools.count()
+        start = clock.monotonic()
+        with mock.patch.object(rows, '_AT_ONCE', 1), \
+                mock.patch.object(clock, 'monotonic',
+                                  lambda: start + 3600 * later), \
+                self.assertLogs(rows.LOG, 'WARNING') as logged:
+            later = next(hours)
+            found = []
+            for values in rows.rows(self.database, table,
+                                    naming.localities(self.database)):
+                found.append(values)
+                later = next(hours)
+        self.assertEqual(3, len(found))
+        self.assertEqual(1, len(logged.output))
+        self.assertIn('table p of', logged.output[0])
 
 
 class TransferTests:
