@@ -38,6 +38,8 @@ _WAVE = 40.0
 _SCAN_ROWS = 100_000.0
 _SLICE_ROWS = 30.0
 _GROUP_ROWS = 5.0
+#: rows with one unique key but for its last column
+_TWINS = 2.0
 #: values that an IN list or an OR is taken to have
 _LIST = 10.0
 _LIMIT_ROWS = 20.0
@@ -285,10 +287,16 @@ class Chooser:
             if not following.generated and (
                     following.collation.upper() == 'BINARY'):
                 ranges = facts.ranges.get((ref, following.name), [])
+        if len(chosen) > 1 and len(chosen) + 1 >= len(
+                index.unique_columns) > 0:
+            # most such keys have a last column that tells deleted rows
+            rows = _TWINS
+        else:
+            # spread, if few values have most of the rows each
+            rows = _slice_rows(len(chosen), ranges) * index.buckets
         return self._choice(
             ref, plan.Path.INDEX, index.columns[:len(chosen)], chosen, index,
-            # spread, since few values have most of the rows each
-            _slice_rows(len(chosen), ranges) * index.buckets, 2, ranges)
+            rows, 2, ranges)
 
     def _by_order(self, ref: scope.Ref, column,
                   facts: predicates.Facts) -> Iterator[Choice]:

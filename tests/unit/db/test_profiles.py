@@ -221,6 +221,17 @@ class TestTables(testtools.TestCase):
                 f'{conditions} AND images.visibility = ? AND '
                 'image_members.member = ? AND image_members.status = ?'))
 
+    def test_services_of_a_page_of_servers(self):
+        """Not those of all hosts, however many there are."""
+        self.assertIn(
+            ('services', 'index', 'sqlite_autoindex_services_2 '
+             '(host, binary)'), reads(
+                'nova', 'SELECT * FROM (SELECT host FROM instances WHERE '
+                'project_id = ? AND deleted = ? ORDER BY created_at DESC, '
+                'uuid DESC LIMIT ?) AS page LEFT JOIN '
+                'services ON page.host = services.host AND '
+                'services.binary = ?'))
+
     def test_keystone_is_everywhere(self):
         self.assertEqual({'global'}, {
             t.locality for t in tables('keystone').values()})
