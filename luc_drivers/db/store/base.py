@@ -23,7 +23,8 @@ Rules that a store keeps (numbers are those of database-rules.md):
 * a CAS is never retried inside a store; if its outcome is not known the
   result says so (rule 4);
 * index entries are written and removed with the caller's explicit timestamp
-  (rule 9), one request each, never in a multi-partition batch (rule 31);
+  (rule 9), none of them for another's sake: some may be there when others
+  could not be written;
 * groups are read without paging (rule 34).
 """
 

@@ -32,6 +32,10 @@ from luc_drivers.db.store.cassandra_texts import Statements
 #: partitions that one request reads at most: more would burden one
 #: coordinator, fewer cost the client more (0.2 ms of CPU a request)
 GROUPED = 24
+#: partitions, and bytes, that one batch of index entries writes: half of what
+#: batch_size_warn_threshold, and all that
+#: unlogged_batch_across_partitions_warn_threshold lets pass
+PARTITIONS, BATCH_BYTES = 10, 2560
 #: above every ``rest``, which starts with a type code of keys.py or is a
 #: transaction's id
 _ABOVE = b'\xff' * 17
@@ -202,27 +206,59 @@ class Requester:
     def index_writes(self, entries: Iterable[base.IndexEntry],
                      statement: Callable[[Statements, tuple], tuple]
                      ) -> Requests:
-        """Return requests: those of one partition's entries are one.
+        """Return requests: few of several entries each, since a request
+        costs a node more than an entry.
 
         :param statement: (texts, key) -> (text, parameters).
         """
-        partitions: dict[Any, list[tuple[str, tuple]]] = {}
+        partitions: dict[tuple[str, tuple], list[tuple[str, tuple]]] = {}
         for e in entries:
             key = (self.db(e.locality), e.table, e.index, e.first, e.bucket,
                    e.rest, e.ref)
             partitions.setdefault((e.locality, key[:5]), []).append(
                 statement(self.texts(e.locality), key))
-        requests: Requests = []
+        small: dict[str, list[list[tuple[str, tuple]]]] = {}
+        batches = []
         for (locality, __), statements in partitions.items():
-            for chunk in batched(statements, 100):
-                request = cql.Request(consistency=schema.level(locality),
-                                      idempotent=True)
-                if len(chunk) == 1:
-                    request.cql, request.params = chunk[0]
-                else:
-                    request.batch = chunk
-                requests.append((locality, request))
+            if len(statements) < PARTITIONS:
+                small.setdefault(locality, []).append(statements)
+            else:
+                batches += [(locality, chunk)
+                            for chunk in batched(statements, 100)]
+        for locality, found in small.items():
+            batches += [(locality, chunk) for chunk in _together(found)]
+        requests: Requests = []
+        for locality, chunk in batches:
+            request = cql.Request(consistency=schema.level(locality),
+                                  idempotent=True)
+            if len(chunk) == 1:
+                request.cql, request.params = chunk[0]
+            else:
+                request.batch = chunk
+            requests.append((locality, request))
         return requests
+
+
+def _together(partitions: Iterable[list[tuple[str, tuple]]]
+              ) -> Iterable[list[tuple[str, tuple]]]:
+    """Yield batches of the statements of several partitions, below what
+    Cassandra warns of."""
+    batch: list[tuple[str, tuple]] = []
+    count = size = 0
+    for statements in partitions:
+        more = sum(_size(params) for _, params in statements)
+        if batch and (count == PARTITIONS or size + more > BATCH_BYTES):
+            yield batch
+            batch, count, size = [], 0, 0
+        batch = batch + statements
+        count += 1
+        size += more
+    if batch:
+        yield batch
+
+
+def _size(params: Iterable[Any]) -> int:
+    return sum(len(p) if isinstance(p, (bytes, str)) else 8 for p in params)
 
 
 def batched(items: Sequence[Any], size: int) -> Iterable[list[Any]]:

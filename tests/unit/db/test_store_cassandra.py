@@ -22,6 +22,7 @@ from luc_drivers.db import errors
 from luc_drivers.db.catalog import catalog
 from luc_drivers.db.store import base
 from luc_drivers.db.store import cassandra
+from luc_drivers.db.store import cassandra_requests
 from luc_drivers.db.store.base import Batch
 from luc_drivers.db.store.base import Group
 from luc_drivers.db.store.base import GroupRead
@@ -108,6 +109,46 @@ class AnswersTest(unittest.TestCase):
         self.assertEqual([], self.store.write([]))
         self.assertEqual(
             [], self.store.write_both([], [self.entry()], 1))
+
+
+class IndexWritesTest(unittest.TestCase):
+    """How many entries go out together."""
+
+    def requests(self, *entries):
+        requester = cassandra_requests.Requester(
+            'nova', base.StoreSettings(kind='cassandra'))
+        found = requester.index_writes(entries, lambda texts, key: (
+            texts.put_index, (*key, 1)))
+        return [(locality, len(r.batch) if r.batch else 1)
+                for locality, r in found]
+
+    @staticmethod
+    def entry(number, locality='global', first=b'', size=1):
+        return IndexEntry(locality, 5, 6, first, 0, b'%d' % number,
+                          b'r' * size)
+
+    def test_several_partitions(self):
+        self.assertEqual(
+            [('global', 10), ('global', 10), ('global', 1)], self.requests(
+                *(self.entry(n, first=b'%d' % n) for n in range(21))))
+        self.assertEqual(
+            [('global', 2), ('at_site1', 1)], self.requests(
+                self.entry(1, first=b'a'), self.entry(1, 'at_site1', b'a'),
+                self.entry(1, first=b'b')))
+
+    def test_one_partition(self):
+        # no limit to what one partition's batch may hold is near
+        self.assertEqual(
+            [('global', 100), ('global', 100), ('global', 50),
+             ('global', 3)], self.requests(
+                *(self.entry(n, first=b'a') for n in range(250)),
+                *(self.entry(n, first=b'b') for n in range(3))))
+
+    def test_large_entries(self):
+        self.assertEqual(
+            [('global', 2), ('global', 1), ('global', 2)], self.requests(
+                *(self.entry(n, first=b'%d' % n, size=size) for n, size in
+                  enumerate((1000, 1000, 60_000, 1000, 1000)))))
 
 
 class LeaseTest(unittest.TestCase):
