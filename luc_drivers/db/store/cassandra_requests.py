@@ -150,8 +150,7 @@ class Requester:
 
     def fill(self, batch: base.Batch, timestamp: int
              ) -> tuple[str, cql.Request]:
-        """Return what writes new rows of a group without conditions: a tenth
-        of what a conditional batch costs a node."""
+        """Return what writes new rows of a group without conditions."""
         locality = batch.group.locality
         text = self.texts(locality).fill
         return locality, cql.Request(

@@ -13,8 +13,8 @@
 """Many rows into tables that nobody else uses yet.
 
 A copy of a whole cloud is millions of rows. By the commit protocol each entity
-group of a transaction takes two conditional writes, which on Cassandra cost
-ten times plain ones. Nobody can come between while a database is made.
+group of a transaction takes two conditional writes, which cost Cassandra many
+times what plain ones do. Nobody can come between while a database is made.
 """
 
 from collections.abc import Callable
