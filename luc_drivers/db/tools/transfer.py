@@ -25,6 +25,7 @@ from collections.abc import Sequence
 import contextlib
 import dataclasses
 import itertools
+import re
 from typing import Any
 from typing import TextIO
 
@@ -48,6 +49,11 @@ BATCH = 500
 VERSION_TABLES = frozenset(('alembic_version', 'migrate_version'))
 
 #: (table or statement kind, rows or statements so far)
+#: what .dump writes of the ids of AUTOINCREMENT tables
+_SEQUENCE = re.compile(
+    r"""(?:DELETE\s+FROM|INSERT\s+INTO)\s+["'`[]?sqlite_sequence["'`\]]?"""
+    r"""(?:\s*VALUES\s*\('(.*)',\s*(\d+)\))?\s*;?\s*$""", re.I | re.S)
+
 Report = Callable[[str, int], None]
 
 
@@ -123,20 +129,29 @@ def load(name: str, text: TextIO, report: Report = _quiet) -> int:
     connection.execute('PRAGMA foreign_keys = OFF')
     database = connection.database
     if database.catalog.current().tables:
-        return _load(connection, text, report)
+        return _load(connection, text, report)[0]
     # nobody else uses what is made here
     with fill.filling(database):
-        done = _load(connection, text, report)
-    _compare(database, done)
+        done, words = _load(connection, text, report)
+    if words <= {'CREATE', 'INSERT'}:
+        _compare(database, done)
     return done
 
 
-def _load(connection: dbapi.Connection, text: TextIO, report: Report) -> int:
+def _load(connection: dbapi.Connection, text: TextIO, report: Report
+          ) -> tuple[int, set[str]]:
+    """Return how many rows INSERTs wrote, and what statements began with."""
     done = pending = 0
+    words = set()
     for number, statement in enumerate(statements(text), 1):
         word = statement.split(None, 1)[0].upper()
         if word in ('BEGIN', 'COMMIT', 'END', 'PRAGMA'):
             continue
+        sequence = _SEQUENCE.match(statement)
+        if sequence is not None:
+            _pass(connection.database, *sequence.groups())
+            continue
+        words.add(word)
         try:
             if word == 'INSERT':
                 if not pending:
@@ -159,7 +174,16 @@ def _load(connection: dbapi.Connection, text: TextIO, report: Report) -> int:
     if pending:
         connection.commit()
     report('rows', done)
-    return done
+    return done, words
+
+
+def _pass(database: Database, name: str | None, last: str | None) -> None:
+    """Have ids of an AUTOINCREMENT table begin after its last one, which
+    SQLite keeps in a table of its own."""
+    if name is not None and last is not None:
+        table = database.catalog.current().table(name.replace("''", "'"))
+        if table is not None:
+            database.sequences.passed(table.number, int(last))
 
 
 def _compare(database: Database, written: int) -> None:
@@ -219,11 +243,12 @@ def copy(source: str, target: str, report: Report = _quiet
         with contextlib.ExitStack() as stack:
             if theirs is not None:
                 stack.enter_context(fill.filling(theirs))
-            copied = [(table, into, _copy_table(
-                reading, ours, writing, table, into, report))
-                for table, into in tables]
-        for table, into, count in copied:
-            yield Copied(table.name, count, _count(writing, into))
+            for table, into in tables:
+                _copy_table(reading, ours, writing, table, into, report)
+        for table, into in tables:
+            # was it written to meanwhile?
+            yield Copied(table.name, _count(reading, table),
+                         _count(writing, into))
 
 
 def _ours(connection: sa.Connection) -> Database | None:
@@ -291,8 +316,8 @@ def _no_foreign_keys(connection: sa.Connection) -> None:
 
 def _copy_table(reading: sa.Connection, ours: Database | None,
                 writing: sa.Connection, table: sa.Table, into: sa.Table,
-                report: Report) -> int:
-    """Copy the rows of a table; return how many there were.
+                report: Report) -> None:
+    """Copy the rows of a table.
 
     :param ours: the database that is read, if it is ours.
     """
@@ -308,7 +333,6 @@ def _copy_table(reading: sa.Connection, ours: Database | None,
         report(table.name, done)
     # PostgreSQL and MariaDB: the reading transaction ends with its table
     reading.rollback()
-    return done
 
 
 def _read(reading: sa.Connection, ours: Database | None, table: sa.Table,

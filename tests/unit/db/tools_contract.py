@@ -436,6 +436,27 @@ class TransferTests:
                 'SELECT name FROM p ORDER BY id IN (2, 3) DESC, name = ?, '
                 'name = ?', ('a', 'd')).fetchall())
 
+    def test_load_goes_on_with_the_ids_of_stock_sqlite(self):
+        stock = self.stock('stock.db')
+        stock.executescript(
+            'CREATE TABLE t (id INTEGER PRIMARY KEY AUTOINCREMENT, v);'
+            'INSERT INTO t (v) VALUES (1), (2), (3);'
+            'DELETE FROM t WHERE id > 1;')
+        text = '\n'.join(stock.iterdump()) + '\n'
+        self.assertIn('sqlite_sequence', text)
+        self.assertEqual(1, transfer.load(self.two, io.StringIO(text)))
+        cursor = self.connect(self.two).execute(
+            'INSERT INTO t (v) VALUES (4)')
+        self.assertGreater(cursor.lastrowid, 3)
+
+    def test_load_of_more_than_rows(self):
+        self.assertEqual(3, transfer.load(self.two, io.StringIO(
+            'CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY);\n'
+            'INSERT INTO t VALUES (1), (2), (3);\n'
+            'DELETE FROM t WHERE id > 1;\n')))
+        self.assertEqual([(1,)], self.connect(self.two).execute(
+            'SELECT id FROM t').fetchall())
+
     def test_load_tells_of_rows_with_one_key(self):
         text = ('CREATE TABLE t (id INTEGER NOT NULL PRIMARY KEY);\n'
                 'INSERT INTO t VALUES (1);\nINSERT INTO t VALUES (1);\n')
