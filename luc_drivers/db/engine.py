@@ -99,12 +99,11 @@ class Database:
         self.background = background.Background(
             native=self.store.native_background, flush=self.limits.flush)
         self._memory = ahead.Memory() if conf.remember_reads else None
-        remembers = self.store.reads_ahead and self._memory is not None
+        memory = self._memory if self.store.reads_ahead else None
         self.reader = reader.Reader(
             self.store, self.clock, self.background, self.limits,
-            hints=hints.Hints() if remembers else None,
-            recent=self._memory.recent if self._memory is not None and (
-                self.store.reads_ahead) else None)
+            hints=hints.Hints() if memory is not None else None,
+            recent=memory.recent if memory is not None else None)
         self.committer: Any = protocol.Committer(
             self.store, self.clock, self.reader, self.background)
         self.sequences = sequences.Sequences(self.store, settings.fresh)

@@ -64,20 +64,30 @@ class Filler:
             return self.committer.commit(
                 schema, changes, seen_versions, parents=parents,
                 check_references=check_references, holds=holds)
-        clock, store = self.committer.clock, self.committer.store
         if not self.filled:
+            clock = self.committer.clock
             # what was deleted here just now must be older
             clock.sleep(clock.max_ahead)
             self.filled = True
-        plan = changes_module.plan(changes, clock, store.settings.site)
-        sizes.check(plan.intents.values())
-        txid = clock.new_id(seen_versions)
-        store.fill([
-            writes.batch(group, *(writes.change(i, txid, 0) for i in members))
-            for group, members in writes.by_group(
-                plan.intents.values()).items()],
-            list(plan.index.added), micros(txid))
-        return txid
+        return write(self.committer, changes, seen_versions)
+
+
+def write(committer: Any, changes: Sequence[RowChange],
+          seen_versions: Iterable[bytes] = ()) -> bytes:
+    """Write new rows as a commit leaves them; return its id.
+
+    :param committer: the database's.
+    """
+    clock, store = committer.clock, committer.store
+    plan = changes_module.plan(changes, clock, store.settings.site)
+    sizes.check(plan.intents.values())
+    txid = clock.new_id(seen_versions)
+    store.fill([
+        writes.batch(group, *(writes.change(i, txid, 0) for i in members))
+        for group, members in writes.by_group(
+            plan.intents.values()).items()],
+        list(plan.index.added), micros(txid))
+    return txid
 
 
 @contextlib.contextmanager

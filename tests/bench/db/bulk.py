@@ -66,8 +66,7 @@ def _fill_ours(engine: sa.Engine, chunk: Rows) -> None:
                     stored.column(stored.rowid_column).number])
         if highest:
             database.sequences.passed(stored.number, highest)
-    filling.Filler(database.committer).commit(
-        schema, new, check_references=False)
+    filling.write(database.committer, new)
 
 
 def _bound(engine: sa.Engine, table: sa.Table, stored: Any,
