@@ -13,14 +13,41 @@
 """A database that one test has for itself."""
 
 from collections.abc import Sequence
+import tempfile
 from typing import Any
 import uuid
 
+import sqlalchemy as sa
 import testtools
 
 from luc_drivers.db import engine
 from luc_drivers.db.store import base
 from luc_drivers.db.transaction import session
+
+
+def begin_explicitly(engine: sa.Engine) -> None:
+    """Send BEGIN, as oslo.db does: else reads are not in the transaction."""
+    @sa.event.listens_for(engine, 'connect')
+    def connected(dbapi_connection: Any, record: Any) -> None:
+        dbapi_connection.isolation_level = None
+
+    @sa.event.listens_for(engine, 'begin')
+    def begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql('BEGIN')
+
+
+def engine_of(test: testtools.TestCase, name: str) -> sa.Engine:
+    """Return an engine, as a service has one, on a file of the test's own.
+
+    :param name: of the database, which chooses its profile.
+    """
+    folder = tempfile.TemporaryDirectory()
+    test.addCleanup(folder.cleanup)
+    made = sa.create_engine(
+        f'sqlite+luc:///{name}?store=embedded&path={folder.name}/db')
+    test.addCleanup(made.dispose)
+    begin_explicitly(made)
+    return made
 
 
 class PrivateDatabaseTestCase(testtools.TestCase):

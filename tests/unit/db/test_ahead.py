@@ -21,7 +21,7 @@ import testtools
 from luc_drivers.db.tools import naming
 from luc_drivers.db.transaction import ahead
 from luc_drivers.db.transaction import habits
-from tests.unit.db.test_compare_and_set import begin_explicitly
+from tests.unit.db import private
 
 
 def read_ahead(store):
@@ -56,7 +56,7 @@ class AheadTestCase(testtools.TestCase):
         url = f'sqlite+luc:///neutron?store=embedded&path={folder.name}/db'
         self.engine = sa.create_engine(url)
         self.addCleanup(self.engine.dispose)
-        begin_explicitly(self.engine)
+        private.begin_explicitly(self.engine)
         self.store = naming.database(url).store
         read_ahead(self.store)
         metadata = sa.MetaData()
@@ -286,13 +286,8 @@ class ChildrenTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        url = f'sqlite+luc:///keystone?store=embedded&path={folder.name}/db'
-        self.engine = sa.create_engine(url)
-        self.addCleanup(self.engine.dispose)
-        begin_explicitly(self.engine)
-        self.database = naming.database(url)
+        self.engine = private.engine_of(self, 'keystone')
+        self.database = naming.database(str(self.engine.url))
         self.store = self.database.store
         read_ahead(self.store)
         metadata = sa.MetaData()

@@ -12,15 +12,14 @@
 
 """A claim, as placement makes it: what is known of it before it is asked."""
 
-import tempfile
 
 import sqlalchemy as sa
 import testtools
 
 from luc_drivers.db.tools import naming
 from luc_drivers.db.transaction import recent
+from tests.unit.db import private
 from tests.unit.db.test_ahead import read_ahead
-from tests.unit.db.test_compare_and_set import begin_explicitly
 
 
 class ClaimTestCase(testtools.TestCase):
@@ -28,13 +27,8 @@ class ClaimTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        url = f'sqlite+luc:///placement?store=embedded&path={folder.name}/db'
-        self.engine = sa.create_engine(url)
-        self.addCleanup(self.engine.dispose)
-        begin_explicitly(self.engine)
-        self.database = naming.database(url)
+        self.engine = private.engine_of(self, 'placement')
+        self.database = naming.database(str(self.engine.url))
         self.database.reader.recent = self.database._memory.recent
         self.store = self.database.store
         read_ahead(self.store)

@@ -13,7 +13,6 @@
 """Compare-and-set updates see the latest committed row."""
 
 import collections
-import tempfile
 import threading
 
 import sqlalchemy as sa
@@ -21,29 +20,14 @@ import testtools
 
 from luc_drivers.db.catalog import address
 from luc_drivers.db.store import base
-
-
-def begin_explicitly(engine):
-    """Send BEGIN, as oslo.db does: else reads are not in the transaction."""
-    @sa.event.listens_for(engine, 'connect')
-    def connected(dbapi_connection, record):
-        dbapi_connection.isolation_level = None
-
-    @sa.event.listens_for(engine, 'begin')
-    def begin(connection):
-        connection.exec_driver_sql('BEGIN')
+from tests.unit.db import private
 
 
 class CompareAndSetTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.engine = sa.create_engine(
-            f'sqlite+luc:///race?store=embedded&path={folder.name}/race.db')
-        self.addCleanup(self.engine.dispose)
-        begin_explicitly(self.engine)
+        self.engine = private.engine_of(self, 'race')
         metadata = sa.MetaData()
         self.providers = sa.Table(
             'providers', metadata,

@@ -12,13 +12,12 @@
 
 """Two transactions insert one unique key: the second is told at its INSERT."""
 
-import tempfile
 import threading
 
 import sqlalchemy as sa
 import testtools
 
-from tests.unit.db.test_compare_and_set import begin_explicitly
+from tests.unit.db import private
 
 #: seconds for which the second is watched while it must wait
 WATCHED = 0.3
@@ -28,12 +27,7 @@ class SecondInsertTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.engine = sa.create_engine(
-            f'sqlite+luc:///race?store=embedded&path={folder.name}/race.db')
-        self.addCleanup(self.engine.dispose)
-        begin_explicitly(self.engine)
+        self.engine = private.engine_of(self, 'race')
         metadata = sa.MetaData()
         self.projects = sa.Table(
             'projects', metadata,
